@@ -1,0 +1,53 @@
+# Every command there is. `make run` and `make test` need Linux, Python >= 3.11 and a package index, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check test test-long bench results crds lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment from the lock files
+
+$(STAMP): locks/uv.txt locks/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ada-operator needs Python >= 3.11, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirement locks/dev.txt
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: setup ## train the quickstart on this machine and write its report
+	$(BIN)/ada run examples/quickstart.yaml
+
+check: setup ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup ## every test this machine can run; builds the test cluster's programs once
+	$(BIN)/python tests/prepare.py
+	$(BIN)/python -m pytest
+
+test-long: setup ## the long searches and property runs as well
+	$(BIN)/python tests/prepare.py
+	ADA_TEST_LONG=1 $(BIN)/python -m pytest
+
+bench: setup ## measure beside the yardsticks; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks all
+
+results: setup ## train the examples over seeds; writes docs/results.md (about an hour)
+	$(BIN)/python -m benchmarks.results
+
+crds: setup ## write crds/ and the reference page from the models
+	$(BIN)/python -m ada_api.crd
+
+lock: setup ## resolve the lock file anew
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+		--python-version 3.11 --universal pyproject.toml --extra dev --output-file locks/dev.txt
+
+clean: ## remove what was built here (runs/ stays)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
