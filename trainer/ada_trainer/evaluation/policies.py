@@ -1,0 +1,53 @@
+"""The policies that are compared: the agent, a random one, and one that does nothing."""
+
+import numpy as np
+import torch
+from ada_sim.constants import ACTION_REST, ACTION_SIZES
+
+from ada_trainer.evaluation.episodes import Clear, Observation
+from ada_trainer.networks.agent import AgentNetwork
+
+
+class AgentPolicy:
+    """Samples from the agent's policy, with its memory."""
+
+    def __init__(self, network: AgentNetwork, seed: int) -> None:
+        self._network = network.eval()
+        self._generator = torch.Generator().manual_seed(seed)
+        self._state = network.initial_state(1)
+
+    def start(self, players: int) -> None:
+        """Empty the memories."""
+        self._state = self._network.initial_state(players)
+
+    @torch.inference_mode()
+    def act(self, observation: Observation, clear: Clear) -> np.ndarray:
+        """Sample one action a player."""
+        tensors = {name: torch.from_numpy(field) for name, field in observation.items()}
+        output, self._state = self._network.step(tensors, self._state, torch.from_numpy(clear))
+        return self._network.sample(output, self._generator).numpy()
+
+
+class RandomPolicy:
+    """Chooses every action group uniformly."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def start(self, players: int) -> None:
+        """Do nothing: there is no memory."""
+
+    def act(self, observation: Observation, clear: Clear) -> np.ndarray:
+        """Draw actions."""
+        return self._rng.integers(0, ACTION_SIZES, (len(clear), len(ACTION_SIZES))).astype(np.int8)
+
+
+class NoopPolicy:
+    """Rests."""
+
+    def start(self, players: int) -> None:
+        """Do nothing: there is no memory."""
+
+    def act(self, observation: Observation, clear: Clear) -> np.ndarray:
+        """Rest."""
+        return np.tile(np.array(ACTION_REST, np.int8), (len(clear), 1))

@@ -1,0 +1,1 @@
+"""One self-contained HTML page about an experiment; the program is `program.main`."""
