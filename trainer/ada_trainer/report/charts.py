@@ -7,6 +7,7 @@ from html import escape
 
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 46, 14, 10, 38
 LABEL_GAP_PX = 14
+LABEL_LETTER_PX = 7.4  # of the bold 12 px face, with some room
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class _Scale:
         if high - low < 1e-9:
             low, high = low - 0.5, high + 0.5
         longest = max(len(line.name) for line in series) if frame.direct_labels else 0
-        right = frame.width - MARGIN_RIGHT - 6.6 * longest
+        right = frame.width - MARGIN_RIGHT - LABEL_LETTER_PX * longest
         return cls(min(xs), max(xs), low, high, right, frame)
 
     def x(self, value: float) -> float:

@@ -112,7 +112,7 @@ def _score_table(evaluation: Evaluation) -> str:
     ks = sorted(evaluation.scores[AGENT])
     rows = []
     for agent, by_trials in evaluation.scores.items():
-        for label in ("median", "mean", "percentile20"):
+        for label in ("mean", "median", "percentile20") if agent == AGENT else ("mean",):
             cells = [_cell(getattr(evaluation.summary(agent, k), label)) if k in by_trials else "" for k in ks]
             name = "20th percentile" if label == "percentile20" else label
             rows.append([f"{escape(agent)}, {name}", *cells])
@@ -211,10 +211,10 @@ def frames_to_reach(stage: StageData, data: ReportData) -> float | None:
 def curriculum(data: ReportData) -> str:
     """Show what the curriculum chose: the twelve measures of AdA's emergent curriculum."""
     colours = {stage.stage.name: (1, 0, 4, 5)[index % 4] for index, stage in enumerate(data.stages)}
-    legend = ", ".join(f"{name}" for name in colours)
+    legend = ", ".join(f'<b style="color:var(--c{c})">{escape(name)}</b>' for name, c in colours.items())
     parts = [
         "<h2>What the curriculum chose</h2><p>Means over the tasks trained on, as training went on "
-        f"({escape(legend)}). A curriculum that works moves towards what the agent can just about learn from.</p>"
+        f"({legend}). A curriculum that works moves towards what the agent can just about learn from.</p>"
         '<div class="grid-of">'
     ]
     for key, words in CURRICULUM_METRICS.items():
