@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from minio import Minio
 
-CACHED_MINIO = Path.home() / ".cache" / "ada-operator" / "bin" / "minio"
+CACHE = Path.home() / ".cache" / "ada-operator" / "bin"  # where tests/prepare.py builds
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 
 
 def find_minio() -> str | None:
     """Return the MinIO server to test against."""
-    candidates = (os.environ.get("ADA_TEST_MINIO"), shutil.which("minio"), str(CACHED_MINIO))
+    built = [str(path) for pattern in ("minio-*/minio", "minio") for path in CACHE.glob(pattern)]
+    candidates = (os.environ.get("ADA_TEST_MINIO"), shutil.which("minio"), *built)
     return next((path for path in candidates if path and Path(path).is_file()), None)
 
 
