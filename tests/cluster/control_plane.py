@@ -1,7 +1,7 @@
 """A real Kubernetes control plane as plain processes on loopback: no root, no containers, no fixed ports.
 
-etcd, API server (RBAC and audit log on, real service-account tokens), controller manager, scheduler, and KWOK, which plays
-the nodes and pods. `python -m tests.cluster.control_plane` runs one until Ctrl-C and says which KUBECONFIG to use.
+etcd, API server (RBAC and audit log on, real service-account tokens), controller manager, scheduler, and KWOK, which
+plays the nodes and pods. `python -m tests.cluster.control_plane` runs one until Ctrl-C and says how to reach it.
 """
 
 import json
@@ -19,9 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from Crypto.PublicKey import ECC  # pycryptodome comes with the `minio` package
-
 from tests.cluster.build import program_path
-from tests.cluster.processes import guard_folder, hold_port, start, stop, wait_until
+from tests.cluster.processes import guard_folder, hold_port, start, wait_until
 
 STAGES = Path(__file__).with_name("kwok-stages.yaml")
 FAKE_NODE = {"kwok.x-k8s.io/node": "fake"}

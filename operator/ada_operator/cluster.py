@@ -1,0 +1,261 @@
+"""The Kubernetes API as the operator uses it: plain dicts in, plain dicts out, every write fenced.
+
+No decisions here, and no cache: reads ask the API server, so a plan is never made from what a watch happened to miss.
+Kubernetes' own Python client does configuration, authentication and token refresh.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+from ada_operator.observed import Manifest
+
+FIELD_MANAGER = "ada-operator"
+READ_TIMEOUT_S = 30.0
+PAGE = 500  # objects a page of a list
+SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of object and where the API server keeps it."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    @property
+    def group(self) -> str:
+        """API group; empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    def path(self, namespace: str | None, name: str | None = None) -> str:
+        """Return the URL path of an object, or of the collection; of all namespaces for None."""
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+        place = f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+        return f"{place}/{name}" if name else place
+
+
+EXPERIMENTS = Resource("ada.dev/v1alpha1", "AdaExperiment", "adaexperiments")
+CONFIG_MAPS = Resource("v1", "ConfigMap", "configmaps")
+SECRETS = Resource("v1", "Secret", "secrets")
+SERVICES = Resource("v1", "Service", "services")
+PODS = Resource("v1", "Pod", "pods")
+STATEFUL_SETS = Resource("apps/v1", "StatefulSet", "statefulsets")
+JOBS = Resource("batch/v1", "Job", "jobs")
+DISRUPTION_BUDGETS = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICIES = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+EVENTS = Resource("events.k8s.io/v1", "Event", "events")
+LEASES = Resource("coordination.k8s.io/v1", "Lease", "leases")
+
+# Children that are listed and watched by label. Secrets are not: they are read one by one, so that the operator needs
+# no right to list the secrets of others.
+LABELLED = (CONFIG_MAPS, SERVICES, PODS, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
+BY_KIND = {resource.kind: resource for resource in (EXPERIMENTS, SECRETS, EVENTS, LEASES, *LABELLED)}
+
+# Everything the operator asks of the API server; the chart grants exactly this.
+PERMISSIONS: dict[Resource, tuple[str, ...]] = {
+    EXPERIMENTS: ("get", "list", "watch", "delete"),
+    SECRETS: ("get", "create", "patch", "delete"),
+    PODS: ("list", "watch", "delete"),
+    **{
+        resource: ("get", "list", "watch", "create", "patch", "delete")
+        for resource in (CONFIG_MAPS, SERVICES, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
+    },
+    EVENTS: ("create",),
+}
+SUBRESOURCE_PERMISSIONS: dict[tuple[Resource, str], tuple[str, ...]] = {
+    (EXPERIMENTS, "status"): ("update",),
+    (EXPERIMENTS, "finalizers"): ("update",),  # to name an experiment as an owner that blocks its own deletion
+}
+LEASE_PERMISSIONS = ("get", "create", "update")  # in the lease's namespace alone
+
+
+class ApiError(Exception):
+    """The API server refused a request."""
+
+    def __init__(self, method: str, path: str, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{method} {path}: {status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+
+
+class Cluster:
+    """A connection to one API server."""
+
+    def __init__(self, configuration: Configuration, write_timeout_s: float = 5.0) -> None:
+        self._client = ApiClient(configuration)
+        self._write_timeout_s = write_timeout_s
+        self.fence: Callable[[], None] = lambda: None  # raises where this process may not write any more
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
+        """Return an object, or None if there is none."""
+        try:
+            return await self._request("GET", resource.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(
+        self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
+    ) -> list[Manifest]:
+        """Return the objects of a namespace (all namespaces for None) that carry the labels."""
+        query = {"limit": str(PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        found: list[Manifest] = []
+        while True:
+            page = await self._request("GET", resource.path(namespace), query)
+            for item in page["items"]:  # items of a list don't repeat what they are
+                found.append({**item, "apiVersion": resource.api_version, "kind": resource.kind})
+            following = page["metadata"].get("continue")
+            if not following:
+                return found
+            query["continue"] = following
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Create the object or put its fields right (server-side apply), and return it as it is now."""
+        metadata = manifest["metadata"]
+        path = BY_KIND[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._write("PATCH", path, query, manifest, "application/apply-patch+yaml")
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object.
+
+        Raises:
+            ApiError: among others with status 409 if there is one already.
+        """
+        path = BY_KIND[manifest["kind"]].path(manifest["metadata"]["namespace"])
+        return await self._write("POST", path, {"fieldManager": FIELD_MANAGER}, manifest)
+
+    async def replace(self, manifest: Manifest, subresource: str | None = None) -> Manifest:
+        """Replace an object or its subresource, if nobody changed it since it was read.
+
+        Raises:
+            ApiError: among others with status 409 if somebody did.
+        """
+        metadata = manifest["metadata"]
+        path = BY_KIND[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        path = f"{path}/{subresource}" if subresource else path
+        return await self._write("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str | None = None) -> bool:
+        """Delete an object and what it owns; return whether it was there.
+
+        Args:
+            uid: delete only this one, not another of its name that came after it.
+        """
+        options: Manifest = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._write("DELETE", resource.path(namespace, name), {}, options)
+        except ApiError as error:
+            if error.status in (404, 409):
+                return False
+            raise
+        return True
+
+    async def _write(
+        self, method: str, path: str, query: dict[str, str], body: Manifest, content: str = "application/json"
+    ) -> Manifest:
+        self.fence()
+        return await self._request(method, path, query, body, content, self._write_timeout_s)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        content: str = "application/json",
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> Manifest:
+        """Send one request and return the answer.
+
+        Raises:
+            ApiError: the API server refused it, or can't be reached (status 0).
+        """
+        headers: dict[str, Any] = {"Accept": "application/json", "Content-Type": content}
+        method, url, headers, payload, _ = await self._client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            response = await self._client.call_api(
+                method, f"{url}?{urlencode(query)}" if query else url, headers, payload, _request_timeout=timeout_s
+            )
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(method, path, 0, type(error).__name__, str(error)) from error
+        if response.status >= 400:
+            reason, message = _explanation(data)
+            raise ApiError(method, path, response.status, reason or response.reason, message)
+        found: Manifest = json.loads(data)
+        return found
+
+
+def _explanation(data: bytes) -> tuple[str, str]:
+    """Return reason and message of the Status object in a refusal."""
+    try:
+        status = json.loads(data)
+        return str(status.get("reason", "")), str(status.get("message", ""))
+    except (ValueError, AttributeError):
+        return "", data[:500].decode(errors="replace")
+
+
+async def load_configuration(kubeconfig: str | None) -> Configuration:
+    """Return how to reach the API server: by a kubeconfig if one is named or set, else as a pod of the cluster.
+
+    Raises:
+        ConfigException: neither leads to a cluster.
+    """
+    configuration: Configuration = type.__call__(Configuration)  # not the process-wide default
+    if kubeconfig is None and SERVICE_ACCOUNT_NAMESPACE.exists():
+        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return configuration
+    await load_kube_config(  # type: ignore[no-untyped-call]
+        config_file=kubeconfig, client_configuration=configuration, persist_config=False
+    )
+    return configuration
+
+
+def own_namespace() -> str | None:
+    """Return the namespace of the pod that this is, or None outside a cluster."""
+    return SERVICE_ACCOUNT_NAMESPACE.read_text().strip() if SERVICE_ACCOUNT_NAMESPACE.exists() else None
+
+
+def covers(observed: Any, wanted: Any) -> bool:
+    """Return whether every field of `wanted` stands in `observed` with that value; further fields are others' business.
+
+    Lists must have the same length and cover item by item; a number and its text are equal, as quantities are; an empty
+    value is the same as none.
+    """
+    match wanted:
+        case dict():
+            known = observed if isinstance(observed, dict) else {}
+            return all(covers(known.get(key), value) for key, value in wanted.items())
+        case list():
+            known_items = observed if isinstance(observed, list) else []
+            return len(known_items) == len(wanted) and all(map(covers, known_items, wanted))
+        case None:
+            return observed is None
+        case bool():
+            return bool(observed) == wanted
+        case int() | float():
+            return str(observed) == str(wanted)
+        case _:
+            return bool(observed == wanted)

@@ -1,0 +1,300 @@
+"""One reconciliation: observe, plan, apply what differs, delete, write the status once, tell what happened.
+
+No state is kept but what the API server has: whoever runs this next, after a crash at any point, carries on.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from ada_api.experiment import AdaExperiment
+from ada_operator import names
+from ada_operator.cluster import (
+    BY_KIND,
+    CONFIG_MAPS,
+    EXPERIMENTS,
+    LABELLED,
+    PODS,
+    SECRETS,
+    ApiError,
+    Cluster,
+    Resource,
+    covers,
+)
+from ada_operator.curriculum_poll import CurriculumPoll
+from ada_operator.metrics import PHASE_OF_NONE, OperatorMetrics
+from ada_operator.observed import Manifest, Observed, Platform, references
+from ada_operator.planner import Event, Plan, plan
+from ada_operator.work_queue import Key
+
+logger = logging.getLogger(__name__)
+
+APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
+LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
+
+
+class NameTakenError(Exception):
+    """A child can't be made: an object of its name is there that is not the experiment's."""
+
+
+class Reconciler:
+    """Brings experiments to what their specs want, one step at a time."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        poll: CurriculumPoll,
+        platform: Platform,
+        metrics: OperatorMetrics,
+        identity: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster, self._poll, self._platform, self._metrics = cluster, poll, platform, metrics
+        self._identity, self._clock = identity, clock
+        self._running: dict[Key, float] = {}
+
+    def longest_running_s(self) -> float:
+        """Return for how long the oldest reconciliation that has not ended is running."""
+        return time.monotonic() - min(self._running.values(), default=time.monotonic())
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile one experiment; return after how many seconds it wants to be looked at again, if at all.
+
+        Raises:
+            ApiError: a request failed; a conflict (409) only means that what was read is no longer so.
+        """
+        self._running[key] = began = time.monotonic()
+        try:
+            delay_s = await self._reconcile(key)
+        except Exception as error:
+            reason = error.reason or str(error.status) if isinstance(error, ApiError) else type(error).__name__
+            self._metrics.errors.labels(reason=reason).inc()
+            raise
+        finally:
+            del self._running[key]
+        self._metrics.reconcile_seconds.observe(time.monotonic() - began)
+        return delay_s
+
+    async def _reconcile(self, key: Key) -> float | None:
+        found = await self._cluster.get(EXPERIMENTS, *key)
+        if found is None or "deletionTimestamp" in found["metadata"]:
+            self._poll.forget(key)  # its children go with it: they name it as their owner
+            self._metrics.set_phase(key, None)
+            return None
+        try:
+            experiment = AdaExperiment.model_validate(found)
+        except ValidationError as error:
+            await self._refuse(found, error)
+            return None
+        observed = await self.observe(experiment)
+        planned = plan(experiment, observed, self._clock())
+        await self.carry_out(found, observed, planned)
+        self._metrics.set_phase(key, str(planned.status.get("phase") or PHASE_OF_NONE))
+        return planned.requeue_after
+
+    async def observe(self, experiment: AdaExperiment) -> Observed:
+        """Read everything that a plan depends on."""
+        namespace, name = experiment.metadata.namespace, experiment.metadata.name
+        labels = {names.EXPERIMENT_LABEL: names.scope(name)}
+        named = references(experiment, self._platform)
+        secret_names = [names.token(name), *(one.name for one in named if one.kind == SECRETS.kind)]
+        map_names = [one.name for one in named if one.kind == CONFIG_MAPS.kind]
+        *lists, found_secrets, found_maps = await asyncio.gather(
+            *(self._cluster.list(resource, namespace, labels) for resource in LABELLED),
+            self._get_all(SECRETS, namespace, secret_names),
+            self._get_all(CONFIG_MAPS, namespace, map_names),
+        )
+        children = _own_children(experiment.metadata.uid, lists)
+        by_secret = _by_name(found_secrets)
+        token = by_secret.get(names.token(name))
+        if token and not is_owned(token, {experiment.metadata.uid}):
+            del by_secret[names.token(name)]
+        pods = children["Pod"]
+        await self._ask_progress((namespace, name), by_secret.get(names.token(name)), pods)
+        progress, age_s = self._poll.last((namespace, name))
+        return Observed(
+            platform=self._platform,
+            fresh_token=secrets.token_urlsafe(32),
+            configmaps=children["ConfigMap"] | _by_name(found_maps),
+            secrets=by_secret,
+            services=children["Service"],
+            statefulsets=children["StatefulSet"],
+            jobs=children["Job"],
+            pods=pods,
+            disruption_budgets=children["PodDisruptionBudget"],
+            network_policies=children["NetworkPolicy"],
+            progress=progress,
+            progress_age_s=age_s,
+        )
+
+    async def _get_all(self, resource: Resource, namespace: str, wanted: Iterable[str]) -> list[Manifest]:
+        """Return those of the named objects that exist."""
+        found = await asyncio.gather(*(self._cluster.get(resource, namespace, name) for name in dict.fromkeys(wanted)))
+        return [one for one in found if one is not None]
+
+    async def _ask_progress(self, key: Key, secret: Manifest | None, pods: dict[str, Manifest]) -> None:
+        """Ask the experiment's curriculum service, if its pod is ready and we know the token."""
+        pod = pods.get(f"{names.workload(key[1], 'curriculum')}-0")
+        token = _token(secret)
+        if token and pod and _is_ready(pod):
+            await self._poll.ask(key, token)
+
+    async def carry_out(self, found: Manifest, observed: Observed, planned: Plan) -> None:
+        """Do what a plan says: objects, deletions, the status if it changed, events."""
+        there = _children(observed)
+        for wanted in planned.objects:
+            await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
+        for gone in planned.deletions:
+            await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
+        if planned.status != found.get("status"):
+            await self._cluster.replace({**found, "status": planned.status}, "status")
+            self._count("status")
+        for event in planned.events:
+            await self._tell(found, event)
+
+    async def _apply(self, wanted: Manifest, there: Manifest | None, experiment: Manifest) -> None:
+        """Apply a manifest, unless it was applied as it is and nobody has touched its fields since.
+
+        What is there is named by its uid, so that one which went meanwhile is not made anew from an old plan.
+        """
+        kind, namespace, name = wanted["kind"], wanted["metadata"]["namespace"], wanted["metadata"]["name"]
+        marked = _marked(wanted)
+        if there is None:  # for all we know: it may have lost its labels, or be somebody else's
+            there = await self._cluster.get(BY_KIND[kind], namespace, name)
+            if there is not None and not is_owned(there, {experiment["metadata"]["uid"]}):
+                message = f"{kind} {name} is there already and is not this experiment's: delete or rename it"
+                await self._tell(experiment, Event("Warning", "NameTaken", message))
+                raise NameTakenError(message)
+        if there is not None:
+            if "deletionTimestamp" in there["metadata"] or covers(there, marked):
+                return  # one that is on its way out is made anew when it is gone; a watch event will say so
+            marked["metadata"]["uid"] = there["metadata"]["uid"]
+        await self._cluster.apply(marked)
+        self._count("apply")
+        logger.info("applied %s %s/%s", kind, namespace, name)
+
+    async def _delete(self, found: Manifest, kind: str, name: str, there: Manifest | None) -> None:
+        """Delete a child, or the experiment itself; only the one that the plan was made from."""
+        meant = found if kind == EXPERIMENTS.kind else there
+        if meant is None or "deletionTimestamp" in meant["metadata"]:
+            return
+        namespace = found["metadata"]["namespace"]
+        if await self._cluster.delete(BY_KIND[kind], namespace, name, meant["metadata"]["uid"]):
+            self._count("delete")
+            logger.info("deleted %s %s/%s", kind, namespace, name)
+
+    async def _refuse(self, found: Manifest, error: ValidationError) -> None:
+        """Say that a spec can't be understood: the installed CustomResourceDefinition is not this operator's."""
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        message = (
+            f"{field}: {first['msg']}; the installed CustomResourceDefinition is of another version of the operator"
+        )
+        logger.error("%s/%s: %s", found["metadata"]["namespace"], found["metadata"]["name"], message)
+        await self._tell(found, Event("Warning", "InvalidSpec", message))
+
+    async def _tell(self, found: Manifest, event: Event) -> None:
+        """Write an event about the experiment, once: its name follows from what it says."""
+        metadata = found["metadata"]
+        said = json.dumps([metadata["uid"], event.type, event.reason, event.message])
+        try:
+            await self._cluster.create(
+                {
+                    "apiVersion": "events.k8s.io/v1",
+                    "kind": "Event",
+                    "metadata": {
+                        "name": f"{names.scope(metadata['name'])}.{names.digest(said)}",
+                        "namespace": metadata["namespace"],
+                    },
+                    "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+                    "reportingController": "ada.dev/ada-operator",
+                    "reportingInstance": self._identity[:128],
+                    "action": "Reconcile",
+                    "type": event.type,
+                    "reason": event.reason,
+                    "note": event.message[:LONGEST_NOTE],
+                    "regarding": {
+                        "apiVersion": EXPERIMENTS.api_version,
+                        "kind": EXPERIMENTS.kind,
+                        "name": metadata["name"],
+                        "namespace": metadata["namespace"],
+                        "uid": metadata["uid"],
+                    },
+                }
+            )
+        except ApiError as error:
+            if error.status != 409:  # told before
+                logger.warning("could not write the event %s: %s", event.reason, error)
+
+    def _count(self, action: str) -> None:
+        self._metrics.applied.labels(action=action).inc()
+
+
+def is_owned(item: Manifest, owners: Collection[str]) -> bool:
+    """Return whether the object's controller is one of these (by uid)."""
+    return any(one.get("controller") and one["uid"] in owners for one in item["metadata"].get("ownerReferences", []))
+
+
+def _own_children(uid: str, lists: Iterable[list[Manifest]]) -> dict[str, dict[str, Manifest]]:
+    """Return the listed children by kind and name, without what an earlier experiment of the name has left.
+
+    Pods belong to a Job or StatefulSet of ours, or are on their way out.
+    """
+    listed = {resource.kind: items for resource, items in zip(LABELLED, lists, strict=True)}
+    own = {
+        kind: [item for item in items if is_owned(item, {uid})] for kind, items in listed.items() if kind != PODS.kind
+    }
+    owners = {item["metadata"]["uid"] for kind in ("Job", "StatefulSet") for item in own[kind]}
+    own[PODS.kind] = [
+        pod for pod in listed[PODS.kind] if is_owned(pod, owners) or "deletionTimestamp" in pod["metadata"]
+    ]
+    return {kind: _by_name(items) for kind, items in own.items()}
+
+
+def _by_name(items: Iterable[Manifest]) -> dict[str, Manifest]:
+    return {item["metadata"]["name"]: item for item in items}
+
+
+def _children(observed: Observed) -> dict[tuple[str, str], Manifest]:
+    """Return everything observed by kind and name."""
+    kinds = {
+        "ConfigMap": observed.configmaps,
+        "Secret": observed.secrets,
+        "Service": observed.services,
+        "StatefulSet": observed.statefulsets,
+        "Job": observed.jobs,
+        "Pod": observed.pods,
+        "PodDisruptionBudget": observed.disruption_budgets,
+        "NetworkPolicy": observed.network_policies,
+    }
+    return {(kind, name): item for kind, items in kinds.items() for name, item in items.items()}
+
+
+def _marked(wanted: Manifest) -> Manifest:
+    """Return a manifest with its own digest as an annotation, so that a field that went away is noticed as well."""
+    digest = names.digest(json.dumps(wanted, sort_keys=True))
+    metadata = wanted["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED_ANNOTATION: digest}
+    return {**wanted, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _token(secret: Manifest | None) -> str | None:
+    """Return the experiment's token, or None if there is none that can be read."""
+    try:
+        return base64.b64decode((secret or {})["data"][names.TOKEN_KEY], validate=True).decode() or None
+    except (KeyError, TypeError, binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
