@@ -163,7 +163,7 @@ def test_a_checkpoint_uri_outside_the_store_is_refused(store: DirectoryStore, tm
     written = commit(store, 100)
     assert prefix_within(store, written.uri) == written.prefix
     for uri in (f"file://{tmp_path}/elsewhere/x", written.uri + "?endpoint=http://x", f"{store.uri}/../x", store.uri):
-        with pytest.raises(StoreError):
+        with pytest.raises(CheckpointError):
             prefix_within(store, uri)
 
 

@@ -298,12 +298,16 @@ def copy_checkpoint(source: ObjectStore, checkpoint: StoredCheckpoint, target: O
 
 
 def prefix_within(root: ObjectStore, uri: str) -> str:
-    """Return the prefix of a checkpoint URI below `root`. Raises StoreError if it is somewhere else."""
+    """Return the prefix of a checkpoint URI below `root`. Raises CheckpointError if it is somewhere else."""
     base, _, query = root.uri.partition("?")
     path, _, other_query = uri.partition("?")
-    if query != other_query or not path.startswith(base.rstrip("/") + "/"):
-        raise StoreError(f"checkpoint {uri[:200]!r} is not in the store {root.uri}")
-    return check_key(path.removeprefix(base.rstrip("/") + "/"))
+    base = base.rstrip("/") + "/"
+    if query == other_query and path.startswith(base):
+        try:
+            return check_key(path.removeprefix(base))
+        except StoreError as error:
+            raise CheckpointError(f"checkpoint {uri[:200]!r} has no place in a store: {error}") from error
+    raise CheckpointError(f"checkpoint {uri[:200]!r} is not in the store {root.uri}")
 
 
 def open_checkpoint(uri: str, digest: str | None = None) -> tuple[ObjectStore, StoredCheckpoint]:

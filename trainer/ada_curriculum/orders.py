@@ -39,7 +39,7 @@ class Order:
 class Tasks(Protocol):
     """What a method needs of the task source (ada_sim.tasks.source.TaskSource)."""
 
-    def draw(self, rng: np.random.Generator, held_out: bool = False) -> int:
+    def draw(self, rng: np.random.Generator, held_out: bool) -> int:
         """Draw the number of a task."""
 
     def trials(self, number: int) -> int:

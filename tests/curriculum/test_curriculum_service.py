@@ -1,0 +1,436 @@
+"""The curriculum service as a process, over HTTP, killed and started again."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ada_api.progress import TrialScore
+from ada_curriculum.client import CurriculumClient, CurriculumRefused, CurriculumUnavailable, GenerationOver
+from ada_curriculum.manifest import CURRICULUM, Manifest, StoredCheckpoint, checkpoint_prefix, write_checkpoint
+from ada_curriculum.store import DirectoryStore
+from ada_curriculum.types import Lease, Result
+
+TOKEN = "a-token-of-the-test"
+PROGRAM = Path(__file__).parent / "service_with_plain_tasks.py"
+START_LIMIT_S = 60.0
+
+
+@dataclass
+class Service:
+    """A service process that can be killed and started again."""
+
+    folder: Path
+    store: DirectoryStore
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @classmethod
+    def start(cls, folder: Path, method: str = "plr") -> "Service":
+        experiment = {
+            "apiVersion": "ada.dev/v1alpha1",
+            "kind": "AdaExperiment",
+            "metadata": {"name": "x", "namespace": "n"},
+            "spec": {
+                "seed": 3,
+                "curriculum": {"method": method, "plr": {"archiveSize": 40, "minArchiveSize": 20}},
+                "stages": [{"name": "teacher", "frames": 1000}, {"name": "student", "frames": 1000}],
+            },
+        }
+        (folder / "experiment.json").write_text(json.dumps(experiment))
+        process, port = spawn(folder)
+        return cls(folder, DirectoryStore(folder / "store" / "n" / "x"), process, port)
+
+    def client(self, patience_s: float = 30.0) -> CurriculumClient:
+        return CurriculumClient(f"127.0.0.1:{self.port}", TOKEN, patience_s)
+
+    def kill_and_start_again(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process, self.port = spawn(self.folder)
+
+    def checkpoint(self, frames: int, generation: int = 1, attempt: int = 1) -> StoredCheckpoint:
+        """Commit what a trainer would."""
+        with self.client() as client:
+            manifest = Manifest(
+                experiment="n/x",
+                stage="teacher",
+                frames=frames,
+                updates=frames // 10,
+                attempt=attempt,
+                generation=generation,
+                time=1000.0 + frames,
+                config_digest="sha256:" + "0" * 64,
+            )
+            objects: dict[str, bytes | Path] = {CURRICULUM: client.snapshot("teacher"), "shard": b"parameters"}
+            prefix = checkpoint_prefix("teacher", frames, attempt)
+            checkpoint = write_checkpoint(self.store, prefix, objects, manifest)
+            client.commit("teacher", generation, checkpoint.uri, checkpoint.digest, frames)
+        return checkpoint
+
+
+def spawn(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the service on a port of the kernel's choice, which it logs."""
+    environment = {**os.environ, "ADA_TOKEN": TOKEN, "ADA_STORE": f"file://{folder}/store", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(PROGRAM), "--experiment", str(folder / "experiment.json")]
+    log = folder / f"log-{time.monotonic_ns()}"
+    with log.open("wb") as file:
+        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", "0"], env=environment, stderr=file)
+    deadline = time.monotonic() + START_LIMIT_S
+    while not (found := re.search(r"listening on .*:(\d+)", log.read_text())):
+        assert process.poll() is None and time.monotonic() < deadline, f"service did not start: {log.read_text()}"
+        time.sleep(0.02)
+    return process, int(found[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    started: list[Service] = []
+
+    def begin(**arguments: Any) -> Service:
+        started.append(Service.start(tmp_path, **arguments))
+        return started[-1]
+
+    yield begin
+    for service in started:
+        service.process.kill()
+        service.process.wait()
+
+
+def results_of(leases: list[Lease]) -> list[Result]:
+    return [Result(one.id, (0.25,) * one.trials, one.task % 997 / 997, 75 * one.trials) for one in leases]
+
+
+def play(client: CurriculumClient, rounds: int = 1, generation: int = 1, count: int = 16) -> list[Lease]:
+    leases = []
+    for _ in range(rounds):
+        batch = client.lease("teacher", generation, "0", count)
+        client.report("teacher", generation, "0", results_of(batch))
+        leases += batch
+    return leases
+
+
+def without_ids(leases: list[Lease]) -> list[tuple[object, ...]]:
+    return [(one.task, one.trials, one.seed, one.learn, one.policy) for one in leases]
+
+
+def test_a_stage_from_registration_to_evaluation(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        assert client.progress().stages == []
+        client.register("teacher", 1, workers=2)
+        play(client, rounds=40)
+        answer = client.advance("teacher", 1, 500, 5, 1, {"loss": 0.5, "kl": float("nan")})
+        assert (answer.commit, answer.stop) == (False, False)
+        stage = client.progress().stages[0]
+        assert (stage.stage, stage.phase, stage.workers, stage.frames, stage.updates) == (
+            *("teacher", "training", 2, 500, 5),
+        )
+        assert stage.skipped_updates == 1 and stage.score == 0.25 and stage.score_by_trial[0] == 0.25
+        checkpoint = service.checkpoint(500)
+        client.finish("teacher", 1, "trained")
+        score = TrialScore(trials=1, median=0.1, mean=0.2, percentile20=0.0)
+        client.evaluation("teacher", [score], best_score=0.1)
+        stage = client.progress().stages[0]
+        assert stage.phase == "trained" and stage.evaluation == [score]
+        assert stage.checkpoint is not None and stage.checkpoint.digest == checkpoint.digest
+
+
+def test_the_history_holds_losses_scores_measures_and_the_archive(start: Callable[..., Service]) -> None:
+    with start().client() as client:
+        client.register("teacher", 1, 1)
+        for update in range(1, 30):
+            play(client, rounds=2)
+            client.advance("teacher", 1, 100 * update, update, 0, {"loss": 1 / update})
+        points = client.history("teacher")
+    assert [point["frames"] for point in points] == [100 * update for update in range(1, 30)]
+    last = points[-1]
+    assert last["loss"] == 1 / 29 and last["score"] == 0.25 and last["num_rules"] == 2.0
+    assert last["archiveSize"] == 40 and last["fitnessQ0"] <= last["fitnessQ100"]
+    assert 0 < last["replayShare"] < 1 and {"time", "framesPerSecond", "scoreByTrial"} <= set(last)
+
+
+@pytest.mark.parametrize("method", ["plr", "noop-filter", "uniform"])
+def test_a_killed_service_loses_nothing_that_a_commit_covered(start: Callable[..., Service], method: str) -> None:
+    service = start(method=method)
+    with service.client() as client:
+        client.register("teacher", 4, 1)
+        play(client, rounds=20, generation=4)
+        client.advance("teacher", 4, 800, 8)
+        lent = client.lease("teacher", 4, "0", 5)
+        checkpoint = service.checkpoint(800, generation=4)
+        client.report("teacher", 4, "0", results_of(lent))
+        expected = play(client, rounds=5, generation=4)
+        before = client.progress().stages[0]
+    service.kill_and_start_again()
+    with service.client() as client:
+        after = client.progress().stages[0]
+        assert after.checkpoint is not None and after.checkpoint.digest == checkpoint.digest
+        assert (after.frames, after.updates, after.generation) == (800, 8, 4)
+        assert after.phase == "training" and client.history("teacher")[-1]["frames"] == 800
+        client.report("teacher", 4, "0", results_of(lent))  # still owed when the snapshot was taken
+        assert without_ids(play(client, rounds=5, generation=4)) == without_ids(expected)
+        assert client.progress().stages[0].score_by_trial == before.score_by_trial
+
+
+def test_outcome_evaluation_and_generation_outlive_a_kill_without_a_checkpoint(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        client.register("teacher", 7, 1)
+        client.finish("teacher", 7, "failed", "loss was not finite")
+        client.evaluation("teacher", [TrialScore(trials=5, median=0.5, mean=0.5, percentile20=0.1)])
+        before = client.progress().stages[0]
+    service.kill_and_start_again()
+    with service.client() as client:
+        after = client.progress().stages[0]
+        assert (after.phase, after.message, after.generation) == ("failed", "loss was not finite", 7)
+        assert after.evaluation == before.evaluation
+        with pytest.raises(GenerationOver):
+            client.register("teacher", 6, 1)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_at_the_start(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        client.register("teacher", 1, 1)
+        for frames in (100, 200):
+            play(client)
+            client.advance("teacher", 1, frames, frames)
+            newest = service.checkpoint(frames)
+    path = service.store.directory / newest.prefix / CURRICULUM
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    service.kill_and_start_again()
+    with service.client() as client:
+        assert client.progress().stages[0].frames == 100
+
+
+def test_restoring_brings_back_a_checkpoint_and_the_leases_that_follow_it(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        client.register("teacher", 1, 1)
+        play(client, rounds=10)
+        client.advance("teacher", 1, 100, 1)
+        checkpoint = service.checkpoint(100)
+        expected = play(client, rounds=5)
+        client.advance("teacher", 1, 200, 2)
+        client.register("teacher", 2, 3)
+        client.restore("teacher", 2, checkpoint.uri, checkpoint.digest)
+        stage = client.progress().stages[0]
+        assert (stage.frames, stage.generation, stage.workers) == (100, 2, 3)
+        assert [point["frames"] for point in client.history("teacher")] == [100]
+        assert without_ids(play(client, rounds=5, generation=2)) == without_ids(expected)
+
+
+def test_restoring_what_is_not_ours_is_refused(start: Callable[..., Service], tmp_path: Path) -> None:
+    service = start()
+    with service.client() as client:
+        client.register("teacher", 1, 1)
+        checkpoint = service.checkpoint(100)
+        wrong = "sha256:" + "0" * 64
+        for uri, digest, message in (
+            (f"file://{tmp_path}/elsewhere", checkpoint.digest, "not in the store"),
+            ("s3://bucket/x?endpoint=http://127.0.0.1:1", checkpoint.digest, "not in the store"),
+            (checkpoint.uri, wrong, "not the pinned"),
+        ):
+            for request in (client.restore, lambda *one: client.commit(*one, 100)):
+                with pytest.raises(CurriculumRefused, match=message):
+                    request("teacher", 1, uri, digest)
+
+
+def test_an_older_generation_is_refused_everywhere(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        client.register("teacher", 1, 1)
+        lent = client.lease("teacher", 1, "0", 2)
+        checkpoint = service.checkpoint(0)
+        client.register("teacher", 2, 1)
+        for request in (
+            lambda: client.register("teacher", 1, 1),
+            lambda: client.lease("teacher", 1, "0", 1),
+            lambda: client.report("teacher", 1, "0", results_of(lent)),
+            lambda: client.advance("teacher", 1, 1, 1),
+            lambda: client.commit("teacher", 1, checkpoint.uri, checkpoint.digest, 0),
+            lambda: client.restore("teacher", 1, checkpoint.uri, checkpoint.digest),
+            lambda: client.finish("teacher", 1, "trained"),
+        ):
+            with pytest.raises(GenerationOver, match="newest is 2"):
+                request()
+        assert client.progress().stages[0].phase == "training"
+
+
+def metric(client: CurriculumClient, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", client._ask("GET", "/metrics").decode(), re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+def test_a_report_that_comes_twice_counts_once(start: Callable[..., Service]) -> None:
+    with start().client() as client:
+        client.register("teacher", 1, 1)
+        results = results_of(client.lease("teacher", 1, "0", 10))
+        client.report("teacher", 1, "0", results)
+        client.report("teacher", 1, "0", results)
+        assert metric(client, 'ada_curriculum_results_total{fate="applied",stage="teacher"}') == 10
+        assert metric(client, 'ada_curriculum_results_total{fate="ignored",stage="teacher"}') == 10
+        assert metric(client, 'ada_curriculum_figure{name="archive_size",stage="teacher"}') == 10
+
+
+def test_a_suspended_stage_is_told_to_commit_and_stop_until_a_group_begins_again(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        client.register("teacher", 1, 1)
+        client.suspend("teacher")
+        answer = client.advance("teacher", 1, 10, 1)
+        assert answer.commit and answer.stop
+        assert client.progress().stages[0].phase == "committing"
+        service.checkpoint(10)
+        assert client.progress().stages[0].phase == "waiting"
+        client.register("teacher", 2, 1)
+        assert not client.advance("teacher", 2, 20, 2).stop
+
+
+def raw(service: Service, method: str, path: str, body: bytes = b"", token: str | None = TOKEN) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    try:
+        connection.request(method, path, body, {} if token is None else {"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_without_the_token_nothing_but_health_and_metrics_is_answered(start: Callable[..., Service]) -> None:
+    service = start()
+    for token in (None, "", "another-token", TOKEN + "x", "\u00e9"):
+        for method, path in (("GET", "/v1/progress"), ("POST", "/v1/register"), ("GET", "/v1/nothing")):
+            status, text = raw(service, method, path, token=token)
+            assert status == 401 and TOKEN not in text
+    assert raw(service, "GET", "/healthz", token=None)[0] == 200
+    assert raw(service, "GET", "/metrics", token=None)[0] == 200
+
+
+LEASE = {"stage": "teacher", "generation": 1, "worker": "0", "count": 1}
+REPORT = {"stage": "teacher", "generation": 1, "worker": "0", "results": []}
+RESULT = {"lease": "1-1", "returns": [0.5], "fitness": 0.1, "timesteps": 10}
+ADVANCE = {"stage": "teacher", "generation": 1, "frames": 1, "updates": 1, "metrics": {}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        pytest.param("lease", b"{", 400, "Invalid JSON", id="half-a-body"),
+        pytest.param("lease", b"[]", 400, "body", id="not-an-object"),
+        pytest.param("lease", LEASE | {"count": 5000}, 400, "count.*4096", id="too-many-leases"),
+        pytest.param("lease", LEASE | {"count": 0}, 400, "count", id="no-lease"),
+        pytest.param("lease", LEASE | {"extra": 1}, 400, "extra", id="unknown-field"),
+        pytest.param("lease", LEASE | {"stage": "other"}, 404, "teacher, student", id="unknown-stage"),
+        pytest.param("lease", LEASE | {"stage": "../x"}, 400, "stage", id="stage-is-a-path"),
+        pytest.param("report", REPORT | {"results": [RESULT] * 4097}, 400, "4096", id="too-many-results"),
+        pytest.param("report", REPORT | {"results": [RESULT | {"returns": []}]}, 400, "returns", id="no-returns"),
+        pytest.param("report", REPORT | {"results": [RESULT | {"returns": [2.0]}]}, 400, "returns", id="above-one"),
+        pytest.param("report", json.dumps(REPORT | {"results": [RESULT | {"fitness": float("nan")}]}).encode(), 400,
+                     "fitness", id="fitness-not-a-number"),
+        pytest.param("advance", ADVANCE | {"frames": -1}, 400, "frames", id="negative-frames"),
+        pytest.param("advance", ADVANCE | {"metrics": {str(i): 0.0 for i in range(300)}}, 400, "256", id="metrics"),
+        pytest.param("register", b" " * (5 << 20), 413, "", id="a-body-too-large"),
+        pytest.param("nothing", {}, 404, "", id="no-such-request"),
+    ],
+)  # fmt: skip
+def test_a_malformed_request_is_refused_with_a_message(
+    shared_service: Service, path: str, body: dict[str, Any] | bytes, status: int, message: str
+) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answered, text = raw(shared_service, "POST", f"/v1/{path}", data)
+    assert answered == status and re.search(message, json.loads(text)["error"])
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the requests that change nothing."""
+    service = Service.start(tmp_path_factory.mktemp("shared"))
+    yield service
+    service.process.kill()
+    service.process.wait()
+
+
+def test_a_result_of_the_wrong_length_applies_nothing_of_its_report(start: Callable[..., Service]) -> None:
+    with start().client() as client:
+        client.register("teacher", 1, 1)
+        good, bad = results_of(client.lease("teacher", 1, "0", 2))
+        broken = Result(bad.lease, (*bad.returns, 0.1), bad.fitness, bad.timesteps)
+        with pytest.raises(CurriculumRefused, match="returns"):
+            client.report("teacher", 1, "0", [good, broken])
+        assert metric(client, 'ada_curriculum_results_total{fate="applied",stage="teacher"}') == 0
+
+
+def test_sigterm_ends_the_service_with_the_code_for_told_to_stop(start: Callable[..., Service]) -> None:
+    service = start()
+    with service.client() as client:
+        client.progress()  # a kept connection must not hold it up
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=30) == 75
+
+
+def test_the_client_waits_for_a_service_that_comes_back(start: Callable[..., Service]) -> None:
+    service = start()
+    pauses = []
+
+    def bring_back(pause: float) -> None:
+        pauses.append(pause)
+        service.process, service.port = spawn(service.folder)
+        client.address = f"127.0.0.1:{service.port}"
+
+    client = CurriculumClient(f"127.0.0.1:{service.port}", TOKEN, sleep=bring_back)
+    client.register("teacher", 1, 1)
+    service.process.kill()
+    service.process.wait()
+    with client:
+        assert client.progress().stages[0].stage == "teacher"
+    assert len(pauses) == 1
+
+
+def test_the_client_gives_up_when_its_patience_ends() -> None:
+    pauses: list[float] = []
+    client = CurriculumClient("127.0.0.1:1", TOKEN, patience_s=0.0, sleep=pauses.append)
+    with pytest.raises(CurriculumUnavailable, match=r"127\.0\.0\.1:1 did not answer GET /v1/progress"):
+        client.progress()
+    assert pauses == []
+
+
+def run_program(folder: Path, experiment: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (folder / "experiment.yaml").write_text(experiment)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ADA_")}
+    command = [sys.executable, str(PROGRAM), "--experiment", str(folder / "experiment.yaml"), "--port", "0"]
+    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+GOOD = (
+    "{apiVersion: ada.dev/v1alpha1, kind: AdaExperiment, metadata: {name: x}, spec: {stages: [{name: s, frames: 1}]}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "environment", "message"),
+    [
+        pytest.param("spec: {}", {"ADA_TOKEN": "t", "ADA_STORE": "file:///tmp"}, "stages", id="a-bad-experiment"),
+        pytest.param(GOOD, {"ADA_STORE": "file:///tmp"}, "ADA_TOKEN", id="no-token"),
+        pytest.param(GOOD, {"ADA_TOKEN": "t", "ADA_STORE": "http://x"}, "not understood", id="a-bad-store"),
+    ],
+)
+def test_a_configuration_that_cant_work_is_said_and_not_retried(
+    tmp_path: Path, experiment: str, environment: dict[str, str], message: str
+) -> None:
+    ended = run_program(tmp_path, experiment, **environment)
+    assert ended.returncode == 78 and message in ended.stderr

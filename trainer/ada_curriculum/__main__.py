@@ -1,0 +1,128 @@
+"""`python -m ada_curriculum --experiment FILE`: serve until told to stop."""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+from aiohttp import web
+from pydantic import ValidationError
+
+from ada_api.environment import Environment
+from ada_api.experiment import AdaExperiment
+from ada_curriculum.manifest import experiment_prefix
+from ada_curriculum.record import MeasuredTasks, SnapshotError
+from ada_curriculum.service import CurriculumService
+from ada_curriculum.store import ObjectStore, StoreError, open_store
+
+EXIT_TROUBLE, EXIT_USAGE, EXIT_STOPPED, EXIT_CONFIGURATION = 1, 2, 75, 78
+PORT = 7001
+SHUTDOWN_S = 1.0  # for requests under way
+STORE_ATTEMPTS = 5
+
+logger = logging.getLogger("ada_curriculum")
+
+
+class ConfigurationError(Exception):
+    """What we were given can't work, however often it is tried."""
+
+
+def task_source(environment: Environment) -> MeasuredTasks:
+    """Return the real task source."""
+    from ada_sim.tasks.source import TaskSource  # loads the simulator's compiled parts: not for --help
+
+    return TaskSource(environment)
+
+
+def read_experiment(path: Path) -> AdaExperiment:
+    """Read a JSON or YAML file. Raises OSError, or ConfigurationError naming the fields that are wrong."""
+    text = path.read_text()
+    try:
+        return AdaExperiment.model_validate(json.loads(text) if path.suffix == ".json" else yaml.safe_load(text))
+    except (ValidationError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"experiment {path} can't be used: {error}") from error
+
+
+def make_service(
+    experiment: AdaExperiment, make_tasks: Callable[[Environment], MeasuredTasks] = task_source
+) -> CurriculumService:
+    """Return the service of an experiment, with token and store from the environment."""
+    token, uri = os.environ.get("ADA_TOKEN"), os.environ.get("ADA_STORE")
+    if not token or not uri:
+        raise ConfigurationError("ADA_TOKEN and ADA_STORE must be set")
+    metadata = experiment.metadata
+    try:
+        store: ObjectStore = open_store(uri).child(experiment_prefix(metadata.namespace, metadata.name))
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
+    try:
+        tasks = make_tasks(experiment.spec.environment)
+    except ValueError as error:
+        raise ConfigurationError(f"experiment's environment can't be used: {error}") from error
+    return CurriculumService(experiment, tasks, store, token)
+
+
+def restore(service: CurriculumService) -> None:
+    """Restore with a few attempts: the store may be starting too."""
+    for attempt in range(STORE_ATTEMPTS):
+        try:
+            service.restore()
+            return
+        except StoreError as error:
+            if attempt == STORE_ATTEMPTS - 1:
+                raise
+            logger.warning("store not reachable yet: %s", error)
+            time.sleep(2.0**attempt)
+
+
+async def serve(application: web.Application, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    logger.info("listening on %s:%d", host, runner.addresses[0][1])
+    await stop.wait()
+    await runner.cleanup()
+
+
+def main(
+    arguments: Sequence[str] | None = None, make_tasks: Callable[[Environment], MeasuredTasks] = task_source
+) -> int:
+    """Run the program; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ada_curriculum", description=__doc__)
+    parser.add_argument("--experiment", type=Path, required=True, help="JSON or YAML file of the experiment")
+    parser.add_argument("--host", default=os.environ.get("ADA_HOST", "0.0.0.0"), help="address to listen on")
+    parser.add_argument("--port", type=int, default=PORT, help="port to listen on")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Until the loop takes over, a SIGTERM must end the process too, with the code that says so.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_STOPPED))
+    try:
+        service = make_service(read_experiment(options.experiment), make_tasks)
+        restore(service)
+        asyncio.run(serve(service.application(), options.host, options.port))
+    except (ConfigurationError, SnapshotError) as error:
+        print(f"ada_curriculum: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_CONFIGURATION
+    except OSError as error:
+        print(f"ada_curriculum: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE if isinstance(error, FileNotFoundError) else EXIT_TROUBLE
+    except StoreError as error:
+        print(f"ada_curriculum: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_TROUBLE
+    return EXIT_STOPPED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

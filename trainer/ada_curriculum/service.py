@@ -1,0 +1,263 @@
+"""The curriculum service: an experiment's front desk, one event loop over the records of its stages.
+
+Handlers do three things in order: check the request, ask or change the record, answer. What must outlive the process is
+in the object store before the answer goes out.
+"""
+
+import asyncio
+import hmac
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel, ValidationError
+
+from ada_api.experiment import AdaExperiment
+from ada_api.progress import Progress
+from ada_curriculum import requests
+from ada_curriculum.manifest import CheckpointError, prefix_within, read_checkpoint
+from ada_curriculum.metrics import StageMetrics
+from ada_curriculum.record import MeasuredTasks, SnapshotError, StageRecord
+from ada_curriculum.stage import ResultRefusedError, StageCurriculum, make_method, random_generator
+from ada_curriculum.standing import committed, load_checkpoint, restore_stage, write_standing
+from ada_curriculum.store import ObjectStore, StoreError
+
+logger = logging.getLogger(__name__)
+
+B = TypeVar("B", bound=BaseModel)
+Clock = Callable[[], float]
+
+
+class RefusedError(Exception):
+    """The request can't be served; the message is for the person who sent it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CurriculumService:
+    """The records of an experiment's stages, and the handlers of requests about them."""
+
+    def __init__(
+        self, experiment: AdaExperiment, tasks: MeasuredTasks, store: ObjectStore, token: str, clock: Clock = time.time
+    ) -> None:
+        """Start with empty records.
+
+        Args:
+            store: where the experiment's own prefix begins.
+            clock: seconds since 1970.
+        """
+        self._experiment = experiment
+        self._tasks = tasks
+        self._store = store
+        self._authorization = f"Bearer {token}".encode()
+        self._clock = clock
+        self._records = {stage.name: self._new_record(stage.name) for stage in experiment.spec.stages}
+        self._order: list[str] = []  # of first registration
+        self._durable_write = {name: asyncio.Lock() for name in self._records}
+
+    def restore(self) -> None:
+        """Restore every stage from the store. Raises SnapshotError or StoreError if that can't be."""
+        for name, record in self._records.items():
+            restore_stage(self._store, record, self._clock())
+            if record.known:
+                self._order.append(name)
+
+    def application(self) -> web.Application:
+        """Return the web application."""
+        application = web.Application(client_max_size=requests.MAX_BODY_BYTES, middlewares=[self._guard])
+        registry = CollectorRegistry()
+        registry.register(StageMetrics(self._known_records, self._clock))
+
+        async def metrics(request: web.Request) -> web.Response:
+            return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        application.add_routes(
+            [
+                web.get("/healthz", self._health),
+                web.get("/metrics", metrics),
+                web.get("/v1/progress", self._progress),
+                web.get("/v1/snapshot", self._snapshot),
+                web.get("/v1/history", self._history),
+                web.post("/v1/register", self._register),
+                web.post("/v1/lease", self._lease),
+                web.post("/v1/report", self._report),
+                web.post("/v1/advance", self._advance),
+                web.post("/v1/commit", self._commit),
+                web.post("/v1/restore", self._restore),
+                web.post("/v1/finish", self._finish),
+                web.post("/v1/evaluation", self._evaluation),
+                web.post("/v1/suspend", self._suspend),
+            ]
+        )
+        return application
+
+    def _new_record(self, name: str) -> StageRecord:
+        spec = self._experiment.spec
+        pool = spec.environment.task_pool
+        pool_size = None if spec.environment.templates else pool.worlds * pool.games
+        method = make_method(spec.curriculum, pool_size)
+        incarnation = int.from_bytes(os.urandom(4), "little")
+        curriculum = StageCurriculum(method, self._tasks, random_generator(spec.seed, name), incarnation)
+        return StageRecord(name, curriculum, self._tasks)
+
+    def _known_records(self) -> list[StageRecord]:
+        return [self._records[name] for name in self._order]
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Check the token, and turn every refusal into a status with a message."""
+        sent = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if request.path.startswith("/v1/") and not hmac.compare_digest(sent, self._authorization):
+            return _error(401, "the request carries no token, or not this experiment's")
+        try:
+            return await handler(request)
+        except RefusedError as error:
+            return _error(error.status, str(error))
+        except (CheckpointError, SnapshotError, ResultRefusedError) as error:
+            return _error(400, str(error))
+        except StoreError as error:
+            logger.warning("%s %s: %s", request.method, request.path, error)
+            return _error(503, str(error))
+        except web.HTTPException as error:
+            return _error(error.status, error.text or error.reason)
+
+    def _record(self, stage: str) -> StageRecord:
+        record = self._records.get(stage)
+        if record is None:
+            raise RefusedError(404, f"experiment has no stage {stage!r}; it has {', '.join(self._records)}")
+        return record
+
+    def _current(self, body: requests.GroupBody) -> StageRecord:
+        """Return the record of a stage; an older generation than the newest known is refused."""
+        record = self._record(body.stage)
+        newest = record.standing.generation
+        if body.generation < newest:
+            raise RefusedError(409, f"generation {body.generation} of stage {body.stage} is over; newest is {newest}")
+        record.standing.generation = body.generation
+        return record
+
+    async def _make_durable(self, record: StageRecord) -> None:
+        async with self._durable_write[record.name]:
+            await asyncio.to_thread(write_standing, self._store, record.name, record.standing)
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        metadata, now = self._experiment.metadata, self._clock()
+        progress = Progress(
+            experiment=f"{metadata.namespace}/{metadata.name}",
+            stages=[record.progress(now) for record in self._known_records()],
+        )
+        return web.Response(text=progress.model_dump_json(by_alias=True), content_type="application/json")
+
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        record = self._record(request.query.get("stage", ""))
+        return web.Response(body=record.snapshot(), content_type="application/octet-stream")
+
+    async def _history(self, request: web.Request) -> web.Response:
+        record = self._record(request.query.get("stage", ""))
+        return web.json_response({"points": record.history.points})
+
+    async def _register(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.Register)
+        record = self._current(body)
+        record.register(body.generation, body.workers)
+        if body.stage not in self._order:
+            self._order.append(body.stage)
+        await self._make_durable(record)
+        logger.info("stage %s: generation %d of %d workers", body.stage, body.generation, body.workers)
+        return web.json_response({})
+
+    async def _lease(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.LeaseRequest)
+        leases = self._current(body).curriculum.lease(body.count, self._clock())
+        return web.json_response({"leases": [{name: getattr(one, name) for name in one.__slots__} for one in leases]})
+
+    async def _report(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.Report)
+        record = self._current(body)
+        results = [one.to_result() for one in body.results]
+        record.curriculum.check(results)
+        record.note(record.curriculum.apply(results))
+        return web.json_response({})
+
+    async def _advance(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.AdvanceRequest)
+        record = self._current(body)
+        record.advance(body, self._clock())
+        if record.stop_asked:
+            record.standing.phase = "committing"
+        return web.json_response({"commit": record.stop_asked, "stop": record.stop_asked})
+
+    async def _commit(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.Commit)
+        self._current(body)
+        prefix = prefix_within(self._store, body.uri)
+        checkpoint = await asyncio.to_thread(read_checkpoint, self._store, prefix, body.digest)
+        record = self._current(body)  # once more: another generation may have come meanwhile
+        record.checkpoint = committed(checkpoint)
+        if record.standing.phase == "committing":
+            record.standing.phase = "waiting"
+        return web.json_response({})
+
+    async def _restore(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.Restore)
+        self._current(body)
+        prefix = prefix_within(self._store, body.uri)
+        fresh = self._new_record(body.stage)
+
+        def load() -> None:
+            checkpoint = read_checkpoint(self._store, prefix, body.digest)
+            load_checkpoint(self._store, checkpoint, fresh, self._clock())
+
+        await asyncio.to_thread(load)
+        old = self._current(body)
+        fresh.standing, fresh.workers, fresh.stop_asked = old.standing, old.workers, old.stop_asked
+        fresh.last_progress = self._clock()
+        self._records[body.stage] = fresh
+        if body.stage not in self._order:
+            self._order.append(body.stage)
+        logger.info("stage %s: back to %s, %d frames", body.stage, body.uri, fresh.frames)
+        return web.json_response({})
+
+    async def _finish(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.Finish)
+        record = self._current(body)
+        record.standing.phase, record.standing.message = body.outcome, body.message
+        await self._make_durable(record)
+        return web.json_response({})
+
+    async def _evaluation(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.EvaluationBody)
+        record = self._record(body.stage)
+        record.standing.evaluation, record.standing.best_score = tuple(body.scores), body.best_score
+        await self._make_durable(record)
+        return web.json_response({})
+
+    async def _suspend(self, request: web.Request) -> web.Response:
+        body = await _read(request, requests.StageBody)
+        self._record(body.stage).stop_asked = True
+        return web.json_response({})
+
+
+async def _read(request: web.Request, model: type[B]) -> B:
+    """Return the body as a model; raises RefusedError saying what is wrong with it."""
+    data = await request.read()
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors()[:5]]
+        raise RefusedError(400, "; ".join(problems)) from error
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)
