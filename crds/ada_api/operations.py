@@ -1,4 +1,4 @@
-"""Evaluation, checkpoints, scheduling and failure: `spec.evaluation`, `.checkpoint`, `.scheduling`, `.failurePolicy`."""
+"""Evaluation, checkpoints, scheduling and failure: `evaluation`, `checkpoint`, `scheduling`, `failurePolicy`."""
 
 from typing import Literal
 

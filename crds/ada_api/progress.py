@@ -33,7 +33,9 @@ class StageProgress(Model):
 
     stage: str = Field(description="Name of the stage.")
     generation: int = Field(0, description="Newest generation of the training group that registered.")
-    phase: Literal["waiting", "training", "committing", "trained", "failed"] = Field("waiting", description="What it does.")
+    phase: Literal["waiting", "training", "committing", "trained", "failed"] = Field(
+        "waiting", description="What it does."
+    )
     message: str = Field("", description="Why it failed, in words for a person.")
     frames: int = Field(0, description="Frames learned from.")
     frames_per_second: float = Field(0.0, description="Over the last half minute.")

@@ -24,11 +24,12 @@ CACHE = Path(os.environ.get("ADA_CACHE") or Path.home() / ".cache" / "ada-operat
 
 @dataclass(frozen=True)
 class Program:
-    """A Go program: its name, the folder under tools/ that pins it, its package."""
+    """A Go program: its name, the folder under tools/ that pins it, its package, tags if it is built with C."""
 
     name: str
     module: str
     package: str
+    c_tags: str | None = None
 
 
 PROGRAMS = (
@@ -39,6 +40,18 @@ PROGRAMS = (
     Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
     Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     Program("minio", "minio", "github.com/minio/minio"),
+    # What a real node needs besides.
+    Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+    Program("kube-proxy", "kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
+    Program("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+    Program("containerd-shim-runc-v2", "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+    Program("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr"),
+    Program("runc", "runc", "github.com/opencontainers/runc", c_tags="seccomp"),
+    Program("bridge", "cni", "github.com/containernetworking/plugins/plugins/main/bridge"),
+    Program("loopback", "cni", "github.com/containernetworking/plugins/plugins/main/loopback"),
+    Program("host-local", "cni", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+    Program("coredns", "coredns", "github.com/coredns/coredns"),
+    Program("pause", "pause", "."),
 )
 
 
@@ -104,8 +117,9 @@ def build(program: Program, go: str) -> None:
     target = program_path(program.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    command = [go, "build", "-buildvcs=false", f"-ldflags={_linker_flags(program)}", "-o", str(unfinished)]
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    tags = [f"-tags={program.c_tags}"] if program.c_tags else []
+    command = [go, "build", "-buildvcs=false", *tags, f"-ldflags={_linker_flags(program)}", "-o", str(unfinished)]
+    environment = {**os.environ, "CGO_ENABLED": "1" if tags else "0", "GOFLAGS": "", "GOWORK": "off"}
     try:
         for attempt in (1, 2):  # a module proxy sometimes drops a download; what was fetched is kept
             run = subprocess.run(

@@ -105,7 +105,13 @@ class Kubectl:
 
 
 class ControlPlane:
-    """A control plane that lives as long as the `with` block, or as this process if it is killed."""
+    """A control plane that lives as long as the `with` block, or as this process if it is killed.
+
+    `address` is where the API server listens; real nodes need one that they can reach.
+    """
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
 
     def __enter__(self) -> "ControlPlane":
         self.folder = Path(tempfile.mkdtemp(prefix="ada-control-plane-"))
@@ -162,10 +168,10 @@ class ControlPlane:
         return path
 
     def _start(self) -> None:
-        held = [hold_port() for _ in range(3)]
+        held = [hold_port(self.address) for _ in range(3)]
         try:
             etcd_port, peer_port, api_port = (port for _, port in held)
-            self.server = f"https://127.0.0.1:{api_port}"
+            self.server = f"https://{self.address}:{api_port}"
             self._start_store(etcd_port, peer_port)
             self._start_api(etcd_port, api_port)
             self._wait("answer of the API server", self._is_ready)
@@ -180,7 +186,7 @@ class ControlPlane:
         self._wait("default service account", lambda: has_default_account(self.kubectl, "default"))
 
     def _start_store(self, port: int, peer_port: int) -> None:
-        url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+        url, peer_url = f"http://{self.address}:{port}", f"http://{self.address}:{peer_port}"
         self._run(
             "etcd",
             f"--data-dir={self.folder / 'etcd'}",
@@ -208,13 +214,14 @@ class ControlPlane:
         policy.write_text(json.dumps(AUDIT_POLICY))
         self._run(
             "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--etcd-servers=http://{self.address}:{etcd_port}",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
             f"--secure-port={port}",
             "--permit-port-sharing",
             f"--cert-dir={self._certificate.parent}",  # the server makes its own certificate there
-            "--endpoint-reconciler-type=none",  # a loopback address can't be an endpoint
+            # a loopback address can't be an endpoint
+            f"--endpoint-reconciler-type={'none' if self.address.startswith('127.') else 'lease'}",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={key}",

@@ -48,14 +48,14 @@ def guard_folder(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def hold_port() -> tuple[socket.socket, int]:
-    """Return a loopback port that the kernel chose, kept from others by the socket until that is closed.
+def hold_port(address: str = "127.0.0.1") -> tuple[socket.socket, int]:
+    """Return a port of a local address that the kernel chose, kept from others by the socket until that is closed.
 
     The socket does not listen; a program that binds with SO_REUSEPORT as the same user can share the port.
     """
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(("127.0.0.1", 0))
+    held.bind((address, 0))
     return held, held.getsockname()[1]
 
 

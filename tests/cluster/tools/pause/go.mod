@@ -1,0 +1,3 @@
+module ada-operator.invalid/tools/pause
+
+go 1.26.0
