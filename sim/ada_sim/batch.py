@@ -1,0 +1,224 @@
+"""BatchSim: B worlds in one process, stepped together. The edge between Python and the compiled engine.
+
+Checks everything that comes in before any world changes; decides nothing about the world itself.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from ada_api.environment import Environment
+
+from ada_sim import constants as c
+from ada_sim.engine.loading import task_row
+from ada_sim.engine.step import restart_worlds, step_worlds
+from ada_sim.engine.types import Tasks, empty_outputs, empty_tasks, idle_worlds
+from ada_sim.observation import MAX_TRIALS, specification
+from ada_sim.tasks.task import Task
+
+CACHED_TASKS = 2048
+WORLDS_WORTH_A_THREAD = 16
+
+
+class Source(Protocol):
+    """Where tasks come from: `ada_sim.tasks.source.TaskSource`, or a test's own."""
+
+    def task(self, number: int) -> Task:
+        """Return the task with this number."""
+        ...
+
+
+@dataclass(frozen=True)
+class TimeStep:
+    """What one step returns, worlds first, then players. The arrays are reused by the next step."""
+
+    observation: dict[str, np.ndarray]
+    reward: np.ndarray  # float32 [B, P]: share of the timestep's ticks in the goal
+    trial_ended: np.ndarray  # int16 [B]: index of the trial that ended with this step, or -1
+    episode_ended: np.ndarray  # bool [B]
+    episode_started: np.ndarray  # bool [B]: the observation is the first of a new episode
+    active: np.ndarray  # bool [B]: False while a world idles
+
+
+class BatchSim:
+    """B worlds with P players each, and the episodes assigned to them."""
+
+    def __init__(
+        self, num_worlds: int, environment: Environment, source: Source | None = None, threads: int = 1
+    ) -> None:
+        """Make idle worlds; `threads` above 1 shares them out from 16 worlds a thread on.
+
+        Raises:
+            ValueError: fewer than one world or thread.
+        """
+        if num_worlds < 1:
+            raise ValueError(f"num_worlds is {num_worlds}, must be at least 1")
+        if threads < 1:
+            raise ValueError(f"threads is {threads}, must be at least 1")
+        if source is None:
+            from ada_sim.tasks.source import TaskSource
+
+            source = TaskSource(environment)
+        self.num_worlds = num_worlds
+        self.environment = environment
+        self.players = environment.players
+        self.specification = specification(environment)
+        self._source = source
+        self._rows: OrderedDict[int, Tasks] = OrderedDict()
+        self._worlds = idle_worlds(num_worlds, self.players)
+        self._tasks = empty_tasks(num_worlds, self.players)
+        self._assigned = empty_tasks(num_worlds, self.players)
+        self._out = empty_outputs(num_worlds, self.players)
+        self._symbolic = environment.observation == "symbolic"
+        self._actions = np.empty((num_worlds, self.players, len(c.ACTION_SIZES)), np.int8)
+        self._actions[:] = c.ACTION_REST
+        self._controlled = np.array([name in environment.action_groups for name in c.ACTION_GROUPS])
+        self._sizes = np.array(c.ACTION_SIZES, np.int8)
+        arrays = self._out._asdict()
+        observation = {field.name: arrays[field.name] for field in self.specification}
+        self._timestep = TimeStep(
+            observation,
+            self._out.reward,
+            self._out.trial_ended,
+            self._out.episode_ended,
+            self._out.episode_started,
+            self._out.active,
+        )
+        self._shares = _shares(num_worlds, threads)
+        self._pool = ThreadPoolExecutor(len(self._shares)) if len(self._shares) > 1 else None
+
+    def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
+        """Set the episode that each of these worlds starts when its present one ends; idle worlds start with the next step.
+
+        Args:
+            worlds: int64 [N]; tasks: uint64 [N]; trials: int64 [N]; seeds: uint64 [N].
+
+        Raises:
+            ValueError: an argument is out of range or a task breaks a limit; no world has changed.
+        """
+        chosen = self._checked_worlds(worlds)
+        for name, values in (("tasks", tasks), ("trials", trials), ("seeds", seeds)):
+            if np.shape(values) != chosen.shape:
+                raise ValueError(f"{name} has shape {np.shape(values)}, must be {chosen.shape} like worlds")
+        for k in np.asarray(trials):
+            if not 1 <= k <= MAX_TRIALS:
+                raise ValueError(f"trials holds {k}, must be 1 to {MAX_TRIALS}")
+        rows = [self._row(int(number)) for number in np.asarray(tasks)]
+        for b, row, k, seed in zip(chosen, rows, trials, seeds, strict=True):
+            for target, values in zip(self._assigned, row, strict=True):
+                target[b] = values[0]
+            self._assigned.trials[b] = k
+            self._assigned.seed[b] = seed
+
+    def reset(self, worlds: np.ndarray) -> None:
+        """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one."""
+        chosen = self._checked_worlds(worlds)
+        restart_worlds(self._worlds, self._tasks, self._assigned, self._out, chosen, self._symbolic)
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        """Advance every world by one timestep of four ticks.
+
+        Args:
+            actions: int8 [B, P, 6], the choice in each action group.
+
+        Raises:
+            ValueError: wrong shape, dtype or choice; no world has changed.
+        """
+        self._take(actions)
+        if self._pool is None:
+            self._step(0, self.num_worlds)
+        else:
+            list(self._pool.map(lambda share: self._step(*share), self._shares))
+        return self._timestep
+
+    def timestep(self) -> TimeStep:
+        """Return the present timestep without stepping."""
+        return self._timestep
+
+    def close(self) -> None:
+        """End the threads, if there are any."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that makes the next steps the same, by name."""
+        return {name: array.copy() for name, array in self._arrays().items()}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state of a batch of the same shape.
+
+        Raises:
+            ValueError: an array is missing, unknown, or of another shape or dtype; no world has changed.
+        """
+        own = self._arrays()
+        if state.keys() != own.keys():
+            odd = sorted(state.keys() ^ own.keys())
+            raise ValueError(f"state has other arrays than this simulator: {', '.join(odd)}")
+        for name, array in own.items():
+            given = state[name]
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise ValueError(
+                    f"state[{name!r}] is {given.dtype} {given.shape}, this batch needs {array.dtype} {array.shape}"
+                )
+        for name, array in own.items():
+            array[...] = state[name]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        parts: dict[str, Any] = {
+            "world": self._worlds,
+            "task": self._tasks,
+            "assigned": self._assigned,
+            "out": self._out,
+        }
+        return {f"{part}.{name}": array for part, group in parts.items() for name, array in group._asdict().items()}
+
+    def _step(self, begin: int, end: int) -> None:
+        step_worlds(
+            self._worlds, self._tasks, self._assigned, self._out, self._actions, begin, end, self._symbolic
+        )
+
+    def _take(self, actions: np.ndarray) -> None:
+        """Check the actions and copy those of the controlled groups."""
+        if not isinstance(actions, np.ndarray) or actions.dtype != np.int8:
+            raise ValueError(f"actions are {getattr(actions, 'dtype', type(actions).__name__)}, must be int8")
+        if actions.shape != self._actions.shape:
+            raise ValueError(f"actions have shape {actions.shape}, must be {self._actions.shape}")
+        wrong = (actions < 0) | (actions >= self._sizes)
+        if wrong.any():
+            b, p, group = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"actions[{b}, {p}] has {actions[b, p, group]} for {c.ACTION_GROUPS[group]}, "
+                f"must be 0 to {c.ACTION_SIZES[group] - 1}"
+            )
+        np.copyto(self._actions, actions, where=self._controlled)
+
+    def _checked_worlds(self, worlds: np.ndarray) -> np.ndarray:
+        chosen = np.asarray(worlds)
+        if chosen.ndim != 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
+            raise ValueError(f"worlds are {chosen.dtype} {chosen.shape}, must be integers [N]")
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.num_worlds):
+            raise ValueError(f"worlds holds {chosen.min()} to {chosen.max()}, must be 0 to {self.num_worlds - 1}")
+        return np.ascontiguousarray(chosen, np.int64)
+
+    def _row(self, number: int) -> Tasks:
+        """Return the task's arrays, remembered for a while: tasks are assigned again and again."""
+        row = self._rows.get(number)
+        if row is None:
+            row = task_row(self._source.task(number), self.players)
+            self._rows[number] = row
+            if len(self._rows) > CACHED_TASKS:
+                self._rows.popitem(last=False)
+        else:
+            self._rows.move_to_end(number)
+        return row
+
+
+def _shares(num_worlds: int, threads: int) -> list[tuple[int, int]]:
+    """Split the worlds among at most `threads` threads, at least 16 each."""
+    count = max(1, min(threads, num_worlds // WORLDS_WORTH_A_THREAD, os.cpu_count() or 1))
+    bounds = np.linspace(0, num_worlds, count + 1).astype(int)
+    return [(int(low), int(high)) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]

@@ -1,0 +1,1 @@
+"""The simulated world: state arrays (`types`), small systems over them, and one schedule (`step`)."""

@@ -1,0 +1,109 @@
+"""A task becomes a row of arrays, checked on the way."""
+
+import numpy as np
+
+from ada_sim import constants as c
+from ada_sim.engine.types import Tasks, empty_tasks
+from ada_sim.tasks.encoding import encode
+from ada_sim.tasks.task import NUM_OBJECT_TYPES, PLAYER_1, Predicate, Task, Tile
+
+
+def task_row(task: Task, players: int) -> Tasks:
+    """Return the task as arrays with a leading axis of 1, its episode's trials and seed still unset.
+
+    Raises:
+        ValueError: the task breaks a limit of the simulator; says which.
+    """
+    check(task, players)
+    row = empty_tasks(1, players)
+    row.present[0] = 1
+    row.size[0] = task.world.size
+    fill_terrain(row, task)
+    for slot, item in enumerate(task.objects):
+        row.kind[0, slot] = item.type
+        row.place[0, slot] = item.x, item.y
+        row.frozen[0, slot] = item.frozen
+    for player in range(players):
+        row.spawn[0, player] = task.spawns[player]
+        row.goal[0, player] = predicate_fields(task.game.goals[player])
+        row.shown_goal[0, player], row.shown_rules[0, player] = encode(task, player)
+    row.rule[0] = -1
+    row.num_rules[0] = len(task.game.rules)
+    for index, rule in enumerate(task.game.rules):
+        row.rule[0, index, :4] = predicate_fields(rule.condition)
+        row.rule[0, index, 4 : 4 + len(rule.spawns)] = rule.spawns
+    row.trial_timesteps[0] = task.trial_timesteps
+    return row
+
+
+def predicate_fields(predicate: Predicate) -> tuple[int, int, int, int]:
+    """Return relation, first, second, negated."""
+    return int(predicate.relation), predicate.first, predicate.second, int(predicate.negated)
+
+
+def fill_terrain(row: Tasks, task: Task) -> None:
+    """Write tiles and heights; the outermost tiles are walls that nothing gets over."""
+    world = task.world
+    n = world.size
+    level = world.levels.astype(np.float64) * c.LEVEL_HEIGHT_M
+    border = np.ones((n, n), np.bool_)
+    border[1:-1, 1:-1] = False
+    tile = np.where(border, int(Tile.WALL), world.tiles)
+    top = level + np.where(tile == Tile.WALL, c.WALL_HEIGHT_M, 0.0) - np.where(tile == Tile.PIT, c.PIT_DEPTH_M, 0.0)
+    edge = level.max() + c.BORDER_HEIGHT_M
+    row.tile[0] = int(Tile.WALL)
+    row.top[0] = edge
+    row.tile[0, :n, :n] = tile
+    row.top[0, :n, :n] = np.where(border, edge, top)
+
+
+def check(task: Task, players: int) -> None:
+    """Raise ValueError, naming field and limit, if the simulator can't hold the task."""
+    name = f"task {task.name!r}" if task.name else "task"
+    size = task.world.size
+    limits = (
+        ("world.size", size, 4, c.MAX_WORLD_SIZE),
+        ("objects", len(task.objects), 0, c.MAX_OBJECTS),
+        ("game.rules", len(task.game.rules), 0, c.MAX_RULES),
+        ("spawns", len(task.spawns), players, c.MAX_PLAYERS),
+        ("game.goals", len(task.game.goals), players, c.MAX_PLAYERS),
+        ("game.hidings", len(task.game.hidings), players, c.MAX_PLAYERS),
+        ("trial_timesteps", task.trial_timesteps, 1, 10_000),
+    )
+    for field, value, low, high in limits:
+        if not low <= value <= high:
+            raise ValueError(f"{name}: {field} is {value}, must be {low} to {high}")
+    for field, array in (("world.tiles", task.world.tiles), ("world.levels", task.world.levels)):
+        if array.shape != (size, size):
+            raise ValueError(f"{name}: {field} has shape {array.shape}, must be {(size, size)}")
+    for index, rule in enumerate(task.game.rules):
+        check_predicate(f"{name}: game.rules[{index}].condition", rule.condition, players)
+        if len(rule.spawns) > c.MAX_SPAWNS or not all(0 <= spawn < NUM_OBJECT_TYPES for spawn in rule.spawns):
+            raise ValueError(
+                f"{name}: game.rules[{index}].spawns is {rule.spawns}, must be at most {c.MAX_SPAWNS} object types"
+            )
+    for index, goal in enumerate(task.game.goals[:players]):
+        check_predicate(f"{name}: game.goals[{index}]", goal, players)
+    for index, item in enumerate(task.objects):
+        if not 0 <= item.type < NUM_OBJECT_TYPES:
+            raise ValueError(f"{name}: objects[{index}].type is {item.type}, must be 0 to {NUM_OBJECT_TYPES - 1}")
+        half = c.HALF[item.type // 3]
+        check_place(f"{name}: objects[{index}]", task, item.x, item.y, half[0], half[1])
+    for index, (x, y) in enumerate(task.spawns[:players]):
+        check_place(f"{name}: spawns[{index}]", task, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M)
+
+
+def check_predicate(what: str, predicate: Predicate, players: int) -> None:
+    """Raise ValueError unless both arguments are object types or players of the task."""
+    for entity in (predicate.first, predicate.second):
+        if not 0 <= entity < PLAYER_1 + players:
+            raise ValueError(f"{what}: argument {entity} is neither an object type nor one of {players} players")
+
+
+def check_place(what: str, task: Task, x: float, y: float, half_x: float, half_y: float) -> None:
+    """Raise ValueError unless a body fits at (x, y) between the walls."""
+    size = task.world.size
+    if not (1 + half_x <= x <= size - 1 - half_x and 1 + half_y <= y <= size - 1 - half_y):
+        raise ValueError(f"{what} at ({x}, {y}) is not inside the border walls of a world of size {size}")
+    if task.world.tiles[int(x), int(y)] == Tile.WALL:
+        raise ValueError(f"{what} at ({x}, {y}) is inside a wall")

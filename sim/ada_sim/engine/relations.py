@@ -1,0 +1,113 @@
+"""The four predicates of XLand 2.0 between two bodies: touching, near, hold, see."""
+
+import math
+
+from numba import njit
+
+from ada_sim.constants import (
+    EYE_ABOVE_CENTRE_M,
+    HALF,
+    IMAGE_HEIGHT_PX,
+    IMAGE_WIDTH_PX,
+    MAX_OBJECTS,
+    NEAR_GAP_M,
+    OUTER_RADIUS,
+    TOUCH_GAP_M,
+    TOUCH_SLOP_M,
+    VIEW_ANGLE,
+)
+from ada_sim.engine.geometry import gap
+from ada_sim.engine.terrain import line_is_clear
+from ada_sim.tasks.task import Relation
+
+TOUCHING, NEAR, HOLD, SEE = int(Relation.TOUCHING), int(Relation.NEAR), int(Relation.HOLD), int(Relation.SEE)
+COS_HALF_VIEW = math.cos(VIEW_ANGLE / 2)
+TAN_HALF_HEIGHT = math.tan(VIEW_ANGLE / 2) * IMAGE_HEIGHT_PX / IMAGE_WIDTH_PX
+
+
+@njit(cache=True)
+def holds(worlds, tasks, b, relation, i, j):  # type: ignore[no-untyped-def]
+    """Say whether `relation(body i, body j)` is true."""
+    if relation == TOUCHING:
+        return gap(worlds.position, worlds.kind, b, i, j) <= TOUCH_GAP_M + TOUCH_SLOP_M
+    if relation == NEAR:
+        return gap(worlds.position, worlds.kind, b, i, j) <= NEAR_GAP_M
+    if relation == HOLD:
+        return i >= MAX_OBJECTS and worlds.held[b, i - MAX_OBJECTS] == j
+    return sees(worlds, tasks, b, i, j)
+
+
+@njit(cache=True)
+def sees(worlds, tasks, b, i, j):  # type: ignore[no-untyped-def]
+    """Say whether nothing stands between the centres of i and j; from a player: its eye, and j inside its view."""
+    x0 = worlds.position[b, i, 0]
+    y0 = worlds.position[b, i, 1]
+    z0 = worlds.position[b, i, 2]
+    x1 = worlds.position[b, j, 0]
+    y1 = worlds.position[b, j, 1]
+    z1 = worlds.position[b, j, 2]
+    if i >= MAX_OBJECTS:
+        p = i - MAX_OBJECTS
+        z0 += EYE_ABOVE_CENTRE_M
+        if not in_view(x1 - x0, y1 - y0, z1 - z0, worlds.yaw[b, p], worlds.pitch[b, p]):
+            return False
+    return line_is_clear(tasks.tile, tasks.top, b, x0, y0, z0, x1, y1, z1) and bodies_leave_open(
+        worlds.position, worlds.kind, worlds.used, worlds.yaw.shape[1], b, i, j, x0, y0, z0, x1, y1, z1
+    )
+
+
+@njit(cache=True)
+def in_view(dx, dy, dz, yaw, pitch):  # type: ignore[no-untyped-def]
+    """Say whether the point (dx, dy, dz) from the eye is inside the picture that the camera takes."""
+    ahead = dx * math.cos(yaw) + dy * math.sin(yaw)
+    if ahead < COS_HALF_VIEW * math.sqrt(dx * dx + dy * dy):
+        return False
+    return abs(dz - ahead * math.tan(pitch)) <= ahead * TAN_HALF_HEIGHT
+
+
+@njit(cache=True)
+def bodies_leave_open(position, kind, used, players, b, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
+    """Say whether no body but i and j crosses the line between two points."""
+    dx = x1 - x0
+    dy = y1 - y0
+    dz = z1 - z0
+    length2 = dx * dx + dy * dy
+    for k in range(MAX_OBJECTS + players):
+        if k >= used[b] and k < MAX_OBJECTS:
+            continue
+        if kind[b, k] < 0 or k == i or k == j:
+            continue
+        ex = position[b, k, 0] - x0
+        ey = position[b, k, 1] - y0
+        shape = kind[b, k] // 3
+        outer = 1.42 * OUTER_RADIUS[shape]
+        along = ex * dx + ey * dy
+        across = ex * dy - ey * dx
+        if across * across > outer * outer * length2 or along < -outer * math.sqrt(length2):
+            continue
+        if along - length2 > outer * math.sqrt(length2):
+            continue
+        ez = position[b, k, 2] - z0
+        if crosses_box(dx, dy, dz, ex, ey, ez, HALF[shape, 0], HALF[shape, 1], HALF[shape, 2]):
+            return False
+    return True
+
+
+@njit(cache=True)
+def crosses_box(dx, dy, dz, ex, ey, ez, half_x, half_y, half_z):  # type: ignore[no-untyped-def]
+    """Say whether the segment from 0 to (dx, dy, dz) crosses the box around (ex, ey, ez)."""
+    near = 0.0
+    far = 1.0
+    for axis in range(3):
+        d = dx if axis == 0 else (dy if axis == 1 else dz)
+        e = ex if axis == 0 else (ey if axis == 1 else ez)
+        half = half_x if axis == 0 else (half_y if axis == 1 else half_z)
+        if abs(d) < 1e-12:
+            if abs(e) > half:
+                return False
+            continue
+        t0 = (e - half) / d
+        t1 = (e + half) / d
+        near = max(near, min(t0, t1))
+        far = min(far, max(t0, t1))
+    return near <= far
