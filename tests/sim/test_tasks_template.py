@@ -133,7 +133,8 @@ def test_a_drawing_becomes_tiles_levels_and_places() -> None:
     assert drawing.world.size == 9, "worlds are square: a shorter side is filled up with walls"
     assert (tiles[:, 5:] == Tile.WALL).all()
     assert tiles[:, 3].tolist() == [1, 0, 0, Tile.RAMP_EAST, 0, 0, 0, 1, 1]
-    assert levels[:, 3].tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 0]
+    assert levels[1:7, 3].tolist() == [0, 0, 0, 1, 1, 1]
+    assert levels[7, 3] == 1, "a wall is as high as the highest ground beside it"
     assert tiles[:, 2].tolist() == [1, 0, 0, 1, 1, Tile.RAMP_NORTH, Tile.PIT, 1, 1]
     assert drawing.places == {"A": ((6, 3),), "B": ((1, 1),), "b": ((7, 1),)}
 

@@ -11,6 +11,7 @@ import numpy as np
 from ada_sim.tasks.lexer import TemplateError
 from ada_sim.tasks.syntax import Drawing
 from ada_sim.tasks.task import MAX_WORLD_SIZE, Tile, World
+from ada_sim.tasks.worlds import settle_walls
 
 RAMPS = {"^": Tile.RAMP_NORTH, ">": Tile.RAMP_EAST, "v": Tile.RAMP_SOUTH, "<": Tile.RAMP_WEST}
 UPHILL = {Tile.RAMP_NORTH: (0, 1), Tile.RAMP_EAST: (1, 0), Tile.RAMP_SOUTH: (0, -1), Tile.RAMP_WEST: (-1, 0)}
@@ -143,6 +144,7 @@ def _check_ramp_top(tiles: np.ndarray, levels: np.ndarray, i: int, j: int, reade
 
 
 def _frozen_world(tiles: np.ndarray, levels: np.ndarray) -> World:
+    settle_walls(tiles.shape[0], tiles, levels)
     tiles.setflags(write=False)
     levels.setflags(write=False)
     return World(tiles, levels)

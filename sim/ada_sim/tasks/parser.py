@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+from ada_sim.constants import TIMESTEP_S
 from ada_sim.tasks.drawing import empty_room, read_drawing
 from ada_sim.tasks.lexer import Line, TemplateError, Token
 from ada_sim.tasks.syntax import (
@@ -20,7 +21,6 @@ from ada_sim.tasks.syntax import (
 )
 from ada_sim.tasks.task import COLOURS, MAX_RULES, MAX_SPAWNS, MAX_WORLD_SIZE, SHAPES, Relation
 
-TIMESTEPS_PER_SECOND = 7.5
 MAX_TRIAL_SECONDS = 120
 MAX_OBJECTS_PER_LINE = 16
 DEFAULT_APART_M = 2.0
@@ -198,7 +198,7 @@ class _Parser:
             token = line.expect_kind("number", "seconds")
             if not 1 <= float(token.text) <= MAX_TRIAL_SECONDS:
                 raise line.error(f"a trial of 1 to {MAX_TRIAL_SECONDS} s", token)
-            seconds.append(round(float(token.text) * TIMESTEPS_PER_SECOND))
+            seconds.append(round(float(token.text) / TIMESTEP_S))
             if not line.take_if(",", "or"):
                 break
         if not line.take_if("s", "seconds"):
