@@ -38,6 +38,9 @@ class ExperimentSpec(Model):
     checkpoint: Checkpoint = Field(Checkpoint(), description="Where and when checkpoints are committed.")
     scheduling: Scheduling = Field(Scheduling(), description="Queues and gangs.")
     failure_policy: FailurePolicy = Field(FailurePolicy(), description="What a failure means.")
+    nodes: int | None = Field(
+        None, ge=1, le=10_000, description="Trainer nodes wanted now, within the stage's bounds (scale subresource)."
+    )
     suspend: bool = Field(False, description="Commit, free the pods, keep everything else.")
     ttl_seconds_after_finished: int | None = Field(None, ge=0, le=2**31 - 1, description="Delete after this long.")
     active_deadline_seconds: int | None = Field(None, ge=1, le=2**31 - 1, description="Fail after this long.")

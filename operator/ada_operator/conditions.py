@@ -1,0 +1,49 @@
+"""The truth about an experiment as conditions; the phase is read off them, for printing only.
+
+Accepted   False: InvalidSpec, StoreMissing, ReferenceMissing
+Training   True: Training; False: Starting, Evaluating, Regrouping, Suspended, Finished, Failed, NotAccepted
+Degraded   True: FewerNodes, PodsBlocked, CurriculumUnreachable; False: AsWanted
+Suspended  True: Suspended; Unknown: Committing (asked to stop, waiting for a commit); False: NotSuspended
+Succeeded  True: AllStagesTrained; False: InProgress
+Failed     True: ConfigurationError, TooManyFailures, CrashLoop, OutOfMemory, Stalled, NotFinite, Collapsed,
+           GateNotReached, DeadlineExceeded; False: NoFailure
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from ada_api.status import Condition
+from ada_operator.kubernetes_time import timestamp
+
+Truth = Literal["True", "False", "Unknown"]
+LONGEST_MESSAGE = 2000
+
+
+def with_condition(
+    conditions: Sequence[Condition], kind: str, truth: Truth, reason: str, message: str, generation: int, now: float
+) -> list[Condition]:
+    """Return the conditions with one of them set; its transition time moves only when its status does."""
+    before = find(conditions, kind)
+    since = before.last_transition_time if before and before.status == truth else timestamp(now)
+    changed = Condition(
+        type=kind,
+        status=truth,
+        reason=reason,
+        message=message[:LONGEST_MESSAGE],
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+    if before is None:
+        return [*conditions, changed]
+    return [changed if condition.type == kind else condition for condition in conditions]
+
+
+def find(conditions: Sequence[Condition], kind: str) -> Condition | None:
+    """Return the condition of a type, if it is there."""
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def holds(conditions: Sequence[Condition], kind: str) -> bool:
+    """Return whether the condition of a type is True."""
+    found = find(conditions, kind)
+    return found is not None and found.status == "True"

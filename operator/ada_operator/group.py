@@ -1,0 +1,234 @@
+"""The training group: made, kept, resized, and made anew under the next number when it can't go on.
+
+A group's pod template never changes; other settings of its pods take effect when the group is next made anew. Reasons
+to make it anew, in order:
+
+    the rendezvous store lost its memory          free; no node could meet again
+    spec.stages[].trainer.nodes changed           free; the bounds are fixed at the rendezvous
+    the Job ended without the stage being trained free; nobody is left
+    too many updates were not finite              onNan, counted
+    the score collapsed                           onCollapse, counted
+    no progress for too long                      onStall, counted
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ada_api.stages import Stage
+from ada_api.status import StageStatus
+from ada_operator import names
+from ada_operator.elasticity import index, target_nodes, wanted_nodes
+from ada_operator.failure_policy import blocked_reason, unschedulable
+from ada_operator.kubernetes_time import seconds, timestamp
+from ada_operator.manifests import programs
+from ada_operator.manifests import stage as manifests
+from ada_operator.manifests.programs import Group, Pinned
+from ada_operator.observed import Manifest
+from ada_operator.restarts import counted_failure, excuse, group_restarts, new_group
+from ada_operator.view import Failure, Step, View
+
+SETTLE_S = 60.0  # time for the last report to arrive after a Job is complete
+COLLAPSED_SHARE = 0.5  # of the best score
+COLLAPSIBLE_SCORE = 0.1  # a best score below this can't collapse
+
+Remedy = Literal["restart", "rollback", "fail"]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a group can't go on, and what is to be done."""
+
+    reason: str
+    message: str
+    remedy: Remedy
+    cause: str | None = None  # field of the restart counts; None: free
+
+
+def start(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) -> Step:
+    """Make a new group, once nothing is left of the one before."""
+    left = [pod["metadata"]["name"] for pod in view.pods("trainer", stage) if view.is_stopping(pod)]
+    wanted = wanted_nodes(stage.trainer.nodes, view.experiment.spec.nodes)
+    if left:
+        return Step(memory, "Regrouping", f"waiting for {len(left)} pods to stop: {left[0]}", nodes=(0, wanted))
+    if view.rendezvous is None:
+        return Step(memory, "Starting", "waiting for the rendezvous store", nodes=(0, wanted))
+    resume = memory.resume
+    group = Group(
+        generation=memory.generation + 1,
+        rendezvous=view.rendezvous,
+        nodes=wanted,
+        resized=timestamp(view.now),
+        teacher=teacher,
+        resume=Pinned(resume.uri, resume.digest) if resume else None,
+    )
+    started = new_group(memory).model_copy(
+        update={
+            "phase": "Training",
+            "generation": group.generation,
+            "resume": None,
+            "start_time": memory.start_time or timestamp(view.now),
+        }
+    )
+    objects = manifests.trainer(view.experiment, stage, group, view.platform)
+    return Step(started, "Starting", f"group {group.generation} of {wanted} nodes starts", objects, nodes=(0, wanted))
+
+
+def carry_on(view: View, stage: Stage, memory: StageStatus, job: Manifest) -> Step:
+    """Keep the present group, resize it, or give it up."""
+    annotations = job["metadata"].get("annotations", {})
+    generation = max(memory.generation, int(annotations.get(names.GENERATION_ANNOTATION, 0)))
+    memory = memory.model_copy(update={"phase": "Training", "generation": generation})
+    pods = view.pods("trainer", stage)
+    trouble = lost_footing(view, stage, job, annotations)
+    if trouble is None and view.rendezvous is not None:
+        memory = group_restarts(memory, pods)
+        failure = counted_failure(view, "trainer", stage, memory)
+        if failure is not None:
+            return Step(memory, "Failed", failure.message, failure=failure)
+        trouble = ended(view, stage, job) or ill(view, stage, memory) or stalled(view, stage, pods)
+    if trouble is not None:
+        return give_up(view, stage, memory, trouble)
+    return keep(view, stage, memory, job, pods, annotations)
+
+
+def lost_footing(view: View, stage: Stage, job: Manifest, annotations: dict[str, str]) -> Trouble | None:
+    """Return why the group rests on something that is no more, if it does."""
+    if view.rendezvous is not None and view.rendezvous != annotations.get(names.RENDEZVOUS_ANNOTATION):
+        return Trouble("RendezvousLost", "the rendezvous store was restarted", "restart", "rendezvous")
+    bounds = programs.node_bounds(stage)
+    if bounds != annotations.get(names.BOUNDS_ANNOTATION, bounds):
+        return Trouble("BoundsChanged", f"trainer.nodes is now {bounds}", "restart")
+    return None
+
+
+def ended(view: View, stage: Stage, job: Manifest) -> Trouble | None:
+    """Return whether the Job is over although the stage is not trained."""
+    for condition in job.get("status", {}).get("conditions", []):
+        if condition["type"] == "Failed" and condition["status"] == "True":
+            if condition.get("reason") == "PodFailurePolicy":
+                return Trouble("ConfigurationError", str(condition.get("message")), "fail")
+            return Trouble("GroupEnded", f"the trainer Job failed: {condition.get('reason')}", "restart")
+        since = seconds(condition.get("lastTransitionTime"), view.now)
+        if condition["type"] == "Complete" and condition["status"] == "True" and view.now - since > SETTLE_S:
+            return Trouble("GroupEnded", "the trainer Job is complete, but the stage is not trained", "restart")
+    return None
+
+
+def ill(view: View, stage: Stage, memory: StageStatus) -> Trouble | None:
+    """Return whether learning itself went wrong: updates that are not finite, or a score that collapsed."""
+    progress = view.progress(stage.name)
+    if progress is None or progress.generation == 0:
+        return None
+    policy = view.experiment.spec.failure_policy
+    skipped = progress.skipped_updates - memory.skipped_updates_before
+    if skipped >= stage.algorithm.max_skipped_updates:
+        message = f"{skipped} updates were not finite, fewer than {stage.algorithm.max_skipped_updates} are allowed"
+        return Trouble("NotFinite", message, policy.on_nan, "not_finite")
+    best, score = memory.best_score, progress.score
+    if policy.on_collapse == "ignore" or best is None or score is None or best < COLLAPSIBLE_SCORE:
+        return None
+    if score < COLLAPSED_SHARE * best:
+        message = f"the score fell to {score:.3f} from {best:.3f}"
+        return Trouble("Collapsed", message, policy.on_collapse, "collapse")
+    return None
+
+
+def stalled(view: View, stage: Stage, pods: list[Manifest]) -> Trouble | None:
+    """Return whether nodes run, but nothing was learned for too long."""
+    progress = view.progress(stage.name)
+    running = sorted(_running_since(pod, view.now) for pod in pods if pod.get("status", {}).get("phase") == "Running")
+    if progress is None or progress.phase == "trained" or len(running) < stage.trainer.nodes.min:
+        return None
+    silent_s = view.now - max(progress.last_progress, *running)
+    limit_s = view.experiment.spec.failure_policy.stall_seconds
+    if silent_s <= limit_s:
+        return None
+    message = f"no progress for {silent_s:.0f} s, {limit_s} s are allowed"
+    return Trouble("Stalled", message, view.experiment.spec.failure_policy.on_stall, "stall")
+
+
+def _running_since(pod: Manifest, now: float) -> float:
+    for container in pod["status"].get("containerStatuses", []):
+        return seconds(container.get("state", {}).get("running", {}).get("startedAt"), now)
+    return now
+
+
+def give_up(view: View, stage: Stage, memory: StageStatus, trouble: Trouble) -> Step:
+    """Let the group go (its Job is left out, so it is deleted) and say how the next one begins."""
+    if trouble.remedy == "fail":
+        failure = Failure(trouble.reason, f"stage {stage.name}: {trouble.message}")
+        return Step(memory, "Failed", failure.message, failure=failure)
+    if trouble.cause == "rendezvous":
+        memory = excuse(memory)
+    elif trouble.cause is not None:
+        counts = memory.restarts
+        raised = counts.model_copy(update={trouble.cause: getattr(counts, trouble.cause) + 1})
+        memory = memory.model_copy(update={"restarts": raised})
+    progress = view.progress(stage.name)
+    changes: dict[str, Any] = {
+        "skipped_updates_before": progress.skipped_updates if progress else memory.skipped_updates_before,
+        "best_score": None,
+    }
+    if trouble.remedy == "rollback":
+        changes["resume"] = memory.earlier_checkpoint or memory.checkpoint
+    failure_limit = counted_failure(view, "trainer", stage, memory)
+    again = "from an earlier checkpoint" if trouble.remedy == "rollback" else "from the newest checkpoint"
+    return Step(
+        memory.model_copy(update=changes),
+        "Failed" if failure_limit else "Regrouping",
+        f"{trouble.reason}: {trouble.message}; a new group starts {again}",
+        failure=Failure(trouble.reason, f"{trouble.message}; {failure_limit.message}") if failure_limit else None,
+    )
+
+
+def keep(
+    view: View, stage: Stage, memory: StageStatus, job: Manifest, pods: list[Manifest], annotations: dict[str, str]
+) -> Step:
+    """Keep the group, with as many nodes as the elastic policy says."""
+    bounds, current = stage.trainer.nodes, int(job["spec"]["parallelism"])
+    wanted = wanted_nodes(bounds, view.experiment.spec.nodes)
+    resized = annotations.get(names.RESIZED_ANNOTATION, timestamp(view.now))
+    nodes = target_nodes(bounds, wanted, current, seconds(resized, view.now), pods, view.now)
+    group = Group(
+        generation=memory.generation,
+        rendezvous=annotations.get(names.RENDEZVOUS_ANNOTATION, ""),
+        nodes=nodes,
+        resized=resized if nodes == current else timestamp(view.now),
+    )
+    objects = manifests.trainer(view.experiment, stage, group, view.platform)
+    for child in objects:
+        if child["kind"] == "Job":
+            child["spec"]["template"] = job["spec"]["template"]
+    progress = view.progress(stage.name)
+    trains = progress is not None and progress.phase in ("training", "committing", "trained")
+    ready = int(job.get("status", {}).get("ready") or 0)
+    message = progress_message(view, stage) if trains else f"group {memory.generation}: {ready} of {nodes} nodes ready"
+    return Step(
+        memory,
+        "Training" if trains else "Starting",
+        message,
+        objects,
+        trains=trains,
+        degraded=degraded(pods, ready, wanted),
+        nodes=(ready, wanted),
+    )
+
+
+def progress_message(view: View, stage: Stage) -> str:
+    """Return one sentence on how far the stage is."""
+    return f"stage {stage.name} trains towards {stage.frames} frames"
+
+
+def degraded(pods: list[Manifest], ready: int, wanted: int) -> tuple[str, str] | None:
+    """Return why the group has fewer nodes than wanted, or None if it has them."""
+    for pod in pods:
+        blocked = blocked_reason(pod)
+        if blocked is not None:
+            return "PodsBlocked", blocked[1]
+    if ready >= wanted:
+        return None
+    for pod in pods:
+        said = unschedulable(pod)
+        if said is not None:
+            return "FewerNodes", f"{ready} of {wanted} nodes are ready; node {index(pod)} finds no place: {said}"
+    return "FewerNodes", f"{ready} of {wanted} nodes are ready"

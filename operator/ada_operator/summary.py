@@ -1,0 +1,114 @@
+"""The experiment's status from its stages and the step that is taken: figures, conditions, and the phase they give."""
+
+from ada_api.status import Condition, ExperimentStatus, NodeCounts, Phase, StageStatus
+from ada_operator.conditions import Truth, find, holds, with_condition
+from ada_operator.kubernetes_time import seconds, timestamp
+from ada_operator.view import Step, View
+
+LONGEST_GAP_S = 60.0  # between two looks; a longer time between them says nothing about what happened in it
+
+
+def summarised(view: View, before: ExperimentStatus, step: Step) -> ExperimentStatus:
+    """Return the status after a step."""
+    stages = [step.stage if stage.name == step.stage.name else stage for stage in before.stages]
+    found = step_conditions(view, before.conditions, step, all(stage.phase == "Succeeded" for stage in stages))
+    phase = phase_of(found)
+    over = phase in ("Succeeded", "Failed")
+    started = None if phase == "Suspended" else before.start_time or timestamp(view.now)
+    trained_s = before.training_seconds + training_time(view, before, step)
+    lost = sum(sum(stage.restarts.model_dump().values()) for stage in stages)
+    return before.model_copy(
+        update={
+            **running_figures(step.stage, stages),
+            "phase": phase,
+            "nodes": NodeCounts(ready=step.nodes[0], desired=step.nodes[1]),
+            "frames_per_second": step.stage.frames_per_second if step.trains else 0.0,
+            "restarts": lost,
+            "training_seconds": trained_s,
+            "looked": view.now if step.trains else None,
+            "goodput": goodput(trained_s, stages, view.now),
+            "start_time": started,
+            "completion_time": (before.completion_time or timestamp(view.now)) if over else None,
+            "observed_generation": view.experiment.metadata.generation,
+            "stages": stages,
+            "conditions": found,
+        }
+    )
+
+
+def running_figures(stage: StageStatus, stages: list[StageStatus]) -> dict[str, object]:
+    """Return the figures of the stage that the experiment is at."""
+    position = [one.name for one in stages].index(stage.name) + 1
+    share = min(stage.frames / stage.frames_total, 1.0)
+    return {
+        "stage": f"{position}/{len(stages)} {stage.name}",
+        "frames": stage.frames,
+        "progress": f"{int(100 * share)} %",
+        "score": stage.score,
+        "checkpoint": stage.checkpoint,
+    }
+
+
+def training_time(view: View, before: ExperimentStatus, step: Step) -> float:
+    """Return the seconds since the last look, if the group trained then and trains now."""
+    if before.looked is None or not step.trains:
+        return 0.0
+    return min(max(view.now - before.looked, 0.0), LONGEST_GAP_S)
+
+
+def goodput(trained_s: float, stages: list[StageStatus], now: float) -> float | None:
+    """Return the share of the time between the groups' first start and their end in which they trained."""
+    spans = [seconds(stage.trained_time, now) - seconds(stage.start_time, now) for stage in stages if stage.start_time]
+    return round(min(trained_s / sum(spans), 1.0), 3) if sum(spans) > 0 else None
+
+
+def step_conditions(view: View, before: list[Condition], step: Step, finished: bool) -> list[Condition]:
+    """Return the conditions that a step stands for."""
+    found = list(before)
+
+    def put(kind: str, truth: Truth, reason: str, message: str = "") -> None:
+        nonlocal found
+        found = with_condition(found, kind, truth, reason, message, view.experiment.metadata.generation, view.now)
+
+    if step.refused is not None:
+        put("Accepted", "False", step.refused.reason, step.refused.message)
+    else:
+        put("Accepted", "True", "Accepted", "everything the spec refers to is there")
+    put("Training", "True" if step.trains else "False", step.reason, step.message)
+    if step.degraded is not None:
+        put("Degraded", "True", *step.degraded)
+    else:
+        put("Degraded", "False", "AsWanted")
+    if step.reason == "Suspended":
+        put("Suspended", "True", "Suspended", step.message)
+    elif step.reason == "Suspending":
+        put("Suspended", "Unknown", "Committing", step.message)
+    else:
+        put("Suspended", "False", "NotSuspended")
+    put("Succeeded", "True" if finished else "False", "AllStagesTrained" if finished else "InProgress")
+    if step.failure is not None:
+        put("Failed", "True", step.failure.reason, step.failure.message)
+    else:
+        put("Failed", "False", "NoFailure")
+    return found
+
+
+def phase_of(conditions: list[Condition]) -> Phase:
+    """Return the one word for a set of conditions."""
+    if holds(conditions, "Failed"):
+        return "Failed"
+    if holds(conditions, "Succeeded"):
+        return "Succeeded"
+    if holds(conditions, "Suspended"):
+        return "Suspended"
+    training = find(conditions, "Training")
+    match training.reason if training else "":
+        case "Suspending":
+            return "Suspending"
+        case "NotAccepted":
+            return "Pending"
+        case "Training":
+            return "Training"
+        case "Evaluating" | "Finished":
+            return "Evaluating"
+    return "Starting"
