@@ -107,11 +107,13 @@ class Kubectl:
 class ControlPlane:
     """A control plane that lives as long as the `with` block, or as this process if it is killed.
 
-    `address` is where the API server listens; real nodes need one that they can reach.
+    `address` is where the API server listens; real nodes need one that they can reach. Unless `simulated` is
+    False, KWOK plays a node and its pods.
     """
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", *, simulated: bool = True) -> None:
         self.address = address
+        self.simulated = simulated
 
     def __enter__(self) -> "ControlPlane":
         self.folder = Path(tempfile.mkdtemp(prefix="ada-control-plane-"))
@@ -181,8 +183,10 @@ class ControlPlane:
         self.kubeconfig = self.config_for("admin", ADMIN.token)
         self.kubectl = Kubectl(self.kubeconfig)
         self._start_controllers()
-        self.kubectl.apply(*fake_nodes(1))
-        self._wait("ready node", lambda: "Ready" in self.kubectl("get", "nodes", "--no-headers").split())
+        if self.simulated:
+            self._processes.append(start_kwok(self.kubeconfig, self.folder / "kwok.log"))
+            self.kubectl.apply(*fake_nodes(1))
+            self._wait("ready node", lambda: "Ready" in self.kubectl("get", "nodes", "--no-headers").split())
         self._wait("default service account", lambda: has_default_account(self.kubectl, "default"))
 
     def _start_store(self, port: int, peer_port: int) -> None:
@@ -223,6 +227,7 @@ class ControlPlane:
             # a loopback address can't be an endpoint
             f"--endpoint-reconciler-type={'none' if self.address.startswith('127.') else 'lease'}",
             "--service-cluster-ip-range=10.96.0.0/16",
+            "--kubelet-preferred-address-types=InternalIP",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
@@ -253,7 +258,6 @@ class ControlPlane:
             "--leader-elect=false",
             "--secure-port=0",
         )
-        self._processes.append(start_kwok(self.kubeconfig, self.folder / "kwok.log"))
 
     def _is_ready(self) -> bool:
         if not self._certificate.exists():

@@ -1,0 +1,57 @@
+"""The images of the node tests, made once and kept in the cache: nothing can be pulled where these tests run."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.cluster.build import CACHE, program_path
+from tests.cluster.oci import write_image, write_layer
+
+PAUSE = "ada.test/pause:1"
+COREDNS = "ada.test/coredns:1"
+PYTHON = "ada.test/python:1"
+# Where every container of a node finds the packages of this checkout and of the virtual environment (read-only).
+MOUNTED = "/opt/ada"
+SUITE = "bookworm"  # its Python is 3.11; the mounted packages must be made for the same minor version
+DEBIAN_PACKAGES = "python3-minimal,python3,ca-certificates"
+
+
+def archives() -> dict[str, Path]:
+    """Return the archive of each image, made if missing."""
+    folder = CACHE / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {name: folder / f"{name.split('/')[1].replace(':', '-')}.tar" for name in (PAUSE, COREDNS, PYTHON)}
+    for program, image in (("pause", PAUSE), ("coredns", COREDNS)):
+        if not made[image].exists():
+            _make_program_image(program, image, made[image])
+    if not made[PYTHON].exists():
+        _make_python_image(made[PYTHON])
+    return made
+
+
+def _make_program_image(program: str, image: str, archive: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=archive.parent) as work:
+        layer = Path(work) / "layer.tar"
+        write_layer(layer, {f"/{program}": program_path(program)})
+        unfinished = Path(work) / "image.tar"
+        write_image(unfinished, image, [layer], entrypoint=[f"/{program}"])
+        unfinished.replace(archive)
+
+
+def _make_python_image(archive: Path) -> None:
+    """Make Debian's Python with nothing else in it (mmdebstrap, about half a minute)."""
+    if shutil.which("mmdebstrap") is None:
+        raise FileNotFoundError("mmdebstrap is not installed (apt-get install mmdebstrap)")
+    packages = ":".join(f"{MOUNTED}/{part}" for part in ("site", "crds", "operator", "trainer", "sim"))
+    with tempfile.TemporaryDirectory(dir=archive.parent) as work:
+        root = Path(work) / "root.tar"
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={DEBIAN_PACKAGES}", SUITE, str(root)]
+        subprocess.run(command, check=True, env={**os.environ, "LC_ALL": "C"})
+        links = Path(work) / "links.tar"
+        write_layer(links, {}, {"/usr/bin/python": "python3"})
+        unfinished = Path(work) / "image.tar"
+        variables = {"PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"}
+        write_image(unfinished, PYTHON, [root, links], environment=variables)
+        unfinished.replace(archive)
