@@ -24,8 +24,9 @@ RULE_NEGATED = 0.08
 PLAYER_TAKES_PART = 0.3  # a player is the first argument
 INPUT_IS_INITIAL = 0.85  # of two objects, one is there from the beginning
 BY_PRODUCT = 0.2
-DEAD_END_TAKES_NEEDED = 0.48
-DEAD_END_TRIES = 2
+DEAD_END_TAKES_NEEDED = 0.47
+DEAD_END_TAKES_PLAYER = 0.15
+DEAD_END_TRIES = 3
 
 _TOUCHING, _NEAR, _HOLD, _SEE = int(Relation.TOUCHING), int(Relation.NEAR), int(Relation.HOLD), int(Relation.SEE)
 
@@ -210,7 +211,7 @@ def _draw_dead_ends(state, number, length, goal, rules, chain, objects, counts, 
             rule[NEGATED] = rule[RELATION] != _HOLD and uniform(state) < RULE_NEGATED
             rule[SECOND] = _draw_dead_end_type(state, first_distractor, objects, counts, types)
             rule[FIRST] = PLAYER_1
-            if rule[RELATION] != _HOLD and uniform(state) >= PLAYER_TAKES_PART:
+            if rule[RELATION] != _HOLD and uniform(state) >= DEAD_END_TAKES_PLAYER:
                 rule[FIRST] = _draw_dead_end_type(state, first_distractor, objects, counts, types)
             if rule[FIRST] == rule[SECOND] or not _dead_end_is_fair(rule, goal, rules, length, counts[RULES]):
                 continue
