@@ -25,7 +25,7 @@ class History:
             return
         while self.points and self._last_frames() >= frames:
             self.points.pop()
-        self.points.append({"frames": frames, **point})
+        self.points.append({**point, "frames": frames})
         if len(self.points) > MAX_POINTS:
             self._spacing = max(2 * self._spacing, 2 * frames // MAX_POINTS)
             self.points = self.points[::2]

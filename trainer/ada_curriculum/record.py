@@ -23,7 +23,7 @@ RECENT_EPISODES = 512  # whose mean is the training score
 RECENT_TASKS = 64  # whose mean are the task metrics
 NEW_TASKS_A_POINT = 8  # whose metrics are worked out for one point of the history; they cost a task's generation each
 MAX_CACHED_METRICS = 4096
-SNAPSHOT_FORMAT = "1"
+SNAPSHOT_FORMAT = 1
 
 Phase = Literal["waiting", "training", "committing", "trained", "failed"]
 
@@ -63,6 +63,7 @@ class StageRecord:
         self.last_progress = 0.0
         self.stop_asked = False
         self.known = False  # has registered or was restored
+        self.registered = 0  # generation that registered at this record
         self._tasks = tasks
         self._metrics_of: dict[int, dict[str, float]] = {}
         self._recent_returns: deque[tuple[float, ...]] = deque(maxlen=RECENT_EPISODES)
@@ -71,7 +72,10 @@ class StageRecord:
         self._timesteps_at_point = (0, 0)
 
     def register(self, generation: int, workers: int) -> None:
-        """A training group begins: it trains, and whatever was asked of the one before it is done."""
+        """A training group begins. Its worlds are fresh: the episodes of the one before it are lost."""
+        if generation > self.registered:
+            self.curriculum.forget_outstanding()
+        self.registered = generation
         self.known = True
         self.workers = workers
         self.stop_asked = False
@@ -147,8 +151,8 @@ class StageRecord:
         arrays["history"] = np.frombuffer(self.history.to_bytes(), np.uint8)
         arrays["timesteps_at_point"] = np.array(self._timesteps_at_point, np.int64)
         counters = {"frames": self.frames, "updates": self.updates, "skipped_updates": self.skipped_updates}
-        metadata = {"format": SNAPSHOT_FORMAT, "stage": self.name, "counters": json.dumps(counters)}
-        return safetensors.numpy.save(arrays, metadata)
+        # One entry, as the library writes several in no fixed order, and equal snapshots should have equal bytes.
+        return safetensors.numpy.save(arrays, {"record": json.dumps({"format": SNAPSHOT_FORMAT, **counters})})
 
     def load(self, data: bytes, now: float) -> None:
         """Go on from a snapshot. Raises SnapshotError if it makes no sense; the record is then undefined."""
@@ -215,7 +219,7 @@ class StageRecord:
 def read_counters(data: bytes) -> dict[str, int]:
     """Return frames, updates and skipped updates from a snapshot's header."""
     length = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-    if metadata.get("format") != SNAPSHOT_FORMAT:
-        raise ValueError(f"snapshot format {metadata.get('format')!r} is not {SNAPSHOT_FORMAT!r}")
-    return {name: int(value) for name, value in json.loads(metadata["counters"]).items()}
+    entry = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["record"])
+    if entry["format"] != SNAPSHOT_FORMAT:
+        raise ValueError(f"snapshot format {entry['format']!r} is not {SNAPSHOT_FORMAT}")
+    return {name: int(entry[name]) for name in ("frames", "updates", "skipped_updates")}

@@ -222,7 +222,7 @@ class CurriculumService:
         await asyncio.to_thread(load)
         old = self._current(body)
         fresh.standing, fresh.workers, fresh.stop_asked = old.standing, old.workers, old.stop_asked
-        fresh.last_progress = self._clock()
+        fresh.registered, fresh.last_progress = old.registered, self._clock()
         self._records[body.stage] = fresh
         if body.stage not in self._order:
             self._order.append(body.stage)

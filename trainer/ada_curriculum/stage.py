@@ -111,6 +111,13 @@ class StageCurriculum:
             applied.append(Applied(order, result))
         return applied
 
+    def forget_outstanding(self) -> None:
+        """Take all that is lent out for lost: whoever had it is gone."""
+        lost = [lent.order for lent in self._outstanding.values()]
+        self._outstanding.clear()
+        for order in lost:
+            self._lose(order)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return everything that decides later leases, and the episodes lent out."""
         lent = [entry.order for entry in self._outstanding.values()]
@@ -156,8 +163,11 @@ class StageCurriculum:
             if lent.deadline > now and len(self._outstanding) + count <= MAX_OUTSTANDING:
                 return
             del self._outstanding[lease]
-            self.counts["expired"] += 1
-            self._pending.extend(self.method.lost(lent.order))
+            self._lose(lent.order)
+
+    def _lose(self, order: Order) -> None:
+        self.counts["expired"] += 1
+        self._pending.extend(self.method.lost(order))
 
 
 def _id_to_numbers(lease: str) -> tuple[int, int]:

@@ -62,6 +62,7 @@ def restore_stage(store: ObjectStore, record: StageRecord, now: float) -> None:
     standing = read_standing(store, record.name)
     if standing is not None:
         record.standing = standing
+        record.registered = standing.generation  # its group may well be alive
         record.known = True
     for checkpoint in reversed(list_checkpoints(store, record.name)):
         try:
