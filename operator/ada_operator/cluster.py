@@ -251,8 +251,8 @@ def covers(observed: Any, wanted: Any) -> bool:
         case list():
             known_items = observed if isinstance(observed, list) else []
             return len(known_items) == len(wanted) and all(map(covers, known_items, wanted))
-        case None:
-            return observed is None
+        case None | "":
+            return not observed
         case bool():
             return bool(observed) == wanted
         case int() | float():

@@ -1,4 +1,6 @@
-"""Asks the curriculum services of experiments how they progress (`GET /v1/progress`), never for long.
+"""Asks the curriculum services of experiments how they progress (`GET /v1/progress`), and of them what a plan wants.
+
+Never for long, and never many at once.
 
 The last answer of each is kept with its age, for a plan that is made while the service does not answer. That is a hint,
 not state: a new operator simply asks again.
@@ -41,6 +43,7 @@ class CurriculumPoll:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._answers: dict[Key, Answer] = {}
+        self._silent: set[Key] = set()  # those that did not answer the last time
 
     async def close(self) -> None:
         """Close the connections."""
@@ -49,6 +52,7 @@ class CurriculumPoll:
     def forget(self, key: Key) -> None:
         """Drop the last answer of an experiment that is gone."""
         self._answers.pop(key, None)
+        self._silent.discard(key)
 
     def last(self, key: Key) -> tuple[Progress | None, float | None]:
         """Return the last answer of an experiment and its age in seconds."""
@@ -57,25 +61,41 @@ class CurriculumPoll:
 
     async def ask(self, key: Key, token: str) -> None:
         """Ask an experiment's service and keep the answer; if there is none, the last one just grows older."""
-        namespace, name = key
-        address = names.curriculum_address(name, namespace)
-        url = self._url_template.format(address=address, namespace=namespace, name=name) + "/v1/progress"
         try:
-            async with (
-                self._slots,
-                self._session.get(url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False) as response,
-            ):
-                response.raise_for_status()
-                progress = Progress.model_validate_json(await _body(response))
+            progress = Progress.model_validate_json(await self._request("GET", key, token, "/v1/progress"))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             # ValidationError's text repeats the input, which is the service's business, not the log's
             said = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else error
-            logger.info("%s/%s: curriculum service at %s: %s %s", namespace, name, url, type(error).__name__, said)
+            level = logging.DEBUG if key in self._silent else logging.WARNING  # once, not every few seconds
+            logger.log(level, "%s/%s: no progress to be had: %s %s", *key, type(error).__name__, said)
+            self._silent.add(key)
             return
-        if progress.experiment != f"{namespace}/{name}":
-            logger.warning("%s/%s: the service at %s answers for %s", namespace, name, url, progress.experiment)
+        if progress.experiment != "/".join(key):
+            logger.warning("%s/%s: its curriculum service answers for %s", *key, progress.experiment)
             return
         self._answers[key] = Answer(progress, self._clock())
+        if key in self._silent:
+            self._silent.remove(key)
+            logger.info("%s/%s: its curriculum service answers again", *key)
+
+    async def send(self, key: Key, token: str, path: str, body: dict[str, str]) -> None:
+        """Send a plan's request; if it fails, the next plan asks again."""
+        try:
+            await self._request("POST", key, token, path, body)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            logger.warning("%s/%s: %s was not heard: %s %s", *key, path, type(error).__name__, error)
+
+    async def _request(self, method: str, key: Key, token: str, path: str, body: dict[str, str] | None = None) -> bytes:
+        namespace, name = key
+        address = names.curriculum_address(name, namespace)
+        url = self._url_template.format(address=address, namespace=namespace, name=name) + path
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            self._slots,
+            self._session.request(method, url, headers=headers, json=body, allow_redirects=False) as response,
+        ):
+            response.raise_for_status()
+            return await _body(response)
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -115,6 +115,24 @@ class Experiments:
         return (namespace, name) if name else None
 
 
+class Wishes:
+    """Tells a change of what is wanted from the echo of our own status writes, which must not wake us."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Any] = {}  # by uid
+
+    def changed(self, metadata: Any) -> bool:
+        """Return whether anything but the status differs from the last time."""
+        parts = ("generation", "deletionTimestamp", "labels", "annotations")
+        now = {part: metadata.get(part) for part in parts}
+        before, self._seen[metadata["uid"]] = self._seen.get(metadata["uid"]), now
+        return before != now
+
+    def forget(self, uid: str) -> None:
+        """Forget an experiment that is gone."""
+        self._seen.pop(uid, None)
+
+
 class WatchAge:
     """When the watches were last known to deliver.
 

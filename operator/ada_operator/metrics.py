@@ -7,8 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ada_operator.work_queue import Key
 
-PHASE_OF_NONE = "Pending"  # an experiment whose first status is not written yet
-
 
 class OperatorMetrics:
     """All metrics of one operator, in a registry of their own."""

@@ -26,7 +26,7 @@ from ada_operator.cluster import (
     own_namespace,
 )
 from ada_operator.curriculum_poll import URL_TEMPLATE, CurriculumPoll
-from ada_operator.handlers import Experiments, Seen, Watch, WatchAge, build_registry
+from ada_operator.handlers import Experiments, Seen, Watch, WatchAge, Wishes, build_registry
 from ada_operator.leader import Leader, LeaseTimes, NotLeaderError
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Platform
@@ -133,7 +133,8 @@ class Operator:
         self._options, self._cluster = options, cluster
         self.identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._leader = Leader(cluster, options.lease_namespace, LEASE_NAME, self.identity, options.lease_times)
-        self._experiments, self._age, self._metrics = Experiments(), WatchAge(), OperatorMetrics()
+        self._experiments, self._wishes, self._age = Experiments(), Wishes(), WatchAge()
+        self._metrics = OperatorMetrics()
         self._reconciler = Reconciler(cluster, poll, options.platform, self._metrics, self.identity)
         self._queue = WorkQueue(self._reconciler.reconcile, (ApiError, NotLeaderError, NameTakenError))
         self._metrics.follow(lambda: len(self._queue), lambda: self._age.age_s, lambda: self._leader.leads)
@@ -198,7 +199,10 @@ class Operator:
         self._age.saw(metadata["uid"], None if seen.gone else metadata["resourceVersion"])
         note = self._experiments.remove if seen.gone else self._experiments.add
         note(metadata["namespace"], metadata["name"])
-        self._queue.add((metadata["namespace"], metadata["name"]))
+        if seen.gone:
+            self._wishes.forget(metadata["uid"])
+        if seen.gone or self._wishes.changed(metadata):
+            self._queue.add((metadata["namespace"], metadata["name"]))
 
     async def _resync(self) -> None:
         """Look at every experiment now and then, whatever the watches said or did not say."""
@@ -276,6 +280,8 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    logging.getLogger("kopf").setLevel("WARNING")
+    logging.getLogger("kopf._core.reactor.running").setLevel("ERROR")  # it says that signals are ours: they are
     try:
         return asyncio.run(run(options))
     except ConfigException as error:

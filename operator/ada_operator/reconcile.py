@@ -31,9 +31,11 @@ from ada_operator.cluster import (
     covers,
 )
 from ada_operator.curriculum_poll import CurriculumPoll
-from ada_operator.metrics import PHASE_OF_NONE, OperatorMetrics
+from ada_operator.events import Event
+from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Observed, Platform, references
-from ada_operator.planner import Event, Plan, plan
+from ada_operator.planner import Plan, plan
+from ada_operator.view import Request
 from ada_operator.work_queue import Key
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ class Reconciler:
         observed = await self.observe(experiment)
         planned = plan(experiment, observed, self._clock())
         await self.carry_out(found, observed, planned)
-        self._metrics.set_phase(key, str(planned.status.get("phase") or PHASE_OF_NONE))
+        self._metrics.set_phase(key, planned.status.phase)
         return planned.requeue_after
 
     async def observe(self, experiment: AdaExperiment) -> Observed:
@@ -149,14 +151,18 @@ class Reconciler:
             await self._poll.ask(key, token)
 
     async def carry_out(self, found: Manifest, observed: Observed, planned: Plan) -> None:
-        """Do what a plan says: objects, deletions, the status if it changed, events."""
+        """Do what a plan says: objects, requests, deletions, the status if it changed, events."""
         there = _children(observed)
         for wanted in planned.objects:
+            if wanted.get("keep"):
+                continue  # stays as it is
             await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
+        await self._send(found, observed, planned.requests)
         for gone in planned.deletions:
             await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
-        if planned.status != found.get("status"):
-            await self._cluster.replace({**found, "status": planned.status}, "status")
+        status = planned.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if status != found.get("status"):
+            await self._cluster.replace({**found, "status": status}, "status")
             self._count("status")
         for event in planned.events:
             await self._tell(found, event)
@@ -181,6 +187,14 @@ class Reconciler:
         await self._cluster.apply(marked)
         self._count("apply")
         logger.info("applied %s %s/%s", kind, namespace, name)
+
+    async def _send(self, found: Manifest, observed: Observed, requests: Iterable[Request]) -> None:
+        """Send what the plan asks of the curriculum service."""
+        key = found["metadata"]["namespace"], found["metadata"]["name"]
+        token = _token(observed.secrets.get(names.token(key[1])))
+        for request in requests:
+            if token:
+                await self._poll.send(key, token, request.path, request.body)
 
     async def _delete(self, found: Manifest, kind: str, name: str, there: Manifest | None) -> None:
         """Delete a child, or the experiment itself; only the one that the plan was made from."""

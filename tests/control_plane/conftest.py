@@ -37,7 +37,7 @@ def plane() -> Iterator[ControlPlane | ExistingCluster]:
     if missing:
         pytest.skip(f"{', '.join(missing)} not built: run `python tests/cluster/build.py`")
     with ExistingCluster(Path(os.environ["KUBECONFIG"])) if existing else ControlPlane() as running:
-        running.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
+        running.kubectl("apply", "--server-side", f"--filename={os.environ.get('ADA_DEV_CRDS', ROOT / 'crds')}")
         running.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/adaexperiments.ada.dev")
         wait_until(
             "resource in the API server's discovery",
@@ -103,19 +103,17 @@ class OperatorProcess:
 
 
 @pytest.fixture
-def make_operator(
-    plane: ControlPlane, namespace: str, tmp_path: Path
-) -> Iterator[Callable[[dict[str, str]], OperatorProcess]]:
-    """A function that starts an operator for the test's namespace, with further environment variables."""
+def make_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Callable[..., OperatorProcess]]:
+    """A function that starts an operator for the test's namespace, with further variables and arguments."""
     with ExitStack() as stack:
 
-        def make(environment: dict[str, str]) -> OperatorProcess:
+        def make(environment: dict[str, str], *arguments: str) -> OperatorProcess:
             number = next(SERIAL)
             config = operator_account(plane.kubectl, namespace, tmp_path / f"operator-{number}.kubeconfig")
             command = [
                 *[sys.executable, "-m", "ada_operator.program", "--kubeconfig", str(config)],
                 *["--namespace", namespace, "--lease-seconds", str(LEASE_SECONDS), "--resync-seconds", "5"],
-                *["--host", "127.0.0.1", "--port", "0"],
+                *["--host", "127.0.0.1", "--port", "0", *arguments],
             ]
             operator = OperatorProcess(command, {**os.environ, **environment}, tmp_path / f"operator-{number}.log")
             operator.start()

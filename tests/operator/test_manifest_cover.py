@@ -44,4 +44,4 @@ def test_false_and_absent_are_the_same_but_true_and_absent_are_not():
 
 def test_nothing_covers_a_manifest_but_an_empty_one():
     assert not covers(None, WANTED)
-    assert covers(None, {"labels": {}, "items": [], "none": None})
+    assert covers(None, {"labels": {}, "items": [], "none": None, "text": ""})

@@ -3,7 +3,7 @@
 import itertools
 
 from ada_operator import names
-from ada_operator.handlers import EndlessBackoff, Experiments, WatchAge
+from ada_operator.handlers import EndlessBackoff, Experiments, WatchAge, Wishes
 
 
 class Clock:
@@ -61,3 +61,12 @@ def test_backoffs_of_watches_never_end_and_start_anew_for_each_request():
     for _ in range(2):
         first = list(itertools.islice(backoffs, 100))
         assert len(first) == 100 and first[0] <= 0.5 and 30 <= first[-1] <= 60
+
+
+def test_the_echo_of_our_own_status_write_is_no_news_but_a_changed_spec_is():
+    wishes = Wishes()
+    metadata = {"uid": "u", "generation": 1, "resourceVersion": "1"}
+    assert wishes.changed(metadata)
+    assert not wishes.changed({**metadata, "resourceVersion": "2"})
+    assert wishes.changed({**metadata, "resourceVersion": "3", "generation": 2})
+    assert wishes.changed({**metadata, "generation": 2, "deletionTimestamp": "2026-01-01T00:00:00Z"})
