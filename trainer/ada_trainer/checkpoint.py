@@ -1,0 +1,251 @@
+"""Checkpoints of a training group: what they hold, how one is committed, found again, and read.
+
+    learner.safetensors            network, optimiser, counters, random state
+    collector-RRRRR.safetensors    random state of rank R's collector
+    agent.json                     model, observation and action groups: enough to build the network
+    curriculum.safetensors         the curriculum service's own snapshot
+    history.json                   the stage's learning curve
+    manifest.json                  last; without it the rest does not exist
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from ada_api.environment import ActionGroup, Environment
+from ada_api.stages import AgentModel, CheckpointReference
+from ada_curriculum.manifest import (
+    CURRICULUM,
+    HISTORY,
+    CheckpointError,
+    Lineage,
+    Manifest,
+    StoredCheckpoint,
+    checkpoint_prefix,
+    list_checkpoints,
+    open_checkpoint,
+    read_object,
+    verify,
+    write_checkpoint,
+)
+from ada_curriculum.retention import choose_superfluous, clean_abandoned, delete_checkpoint, dependencies
+from ada_curriculum.store import ObjectMissingError, ObjectStore, StoreError
+from ada_trainer.settings import Settings
+from ada_trainer.snapshot import SnapshotError, pack, unpack
+
+LEARNER = "learner.safetensors"
+AGENT = "agent.json"
+PARAMETERS = "network"  # of the learner's snapshot
+
+logger = logging.getLogger("ada_trainer.checkpoint")
+
+
+class AgentRecord(BaseModel):
+    """What of a checkpoint is needed to build its network: `agent.json`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: AgentModel
+    environment: Environment
+    action_groups: tuple[ActionGroup, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that makes the next update the same, in memory and independent of the learner."""
+
+    frames: int
+    updates: int
+    learner: bytes  # packed
+    collectors: tuple[bytes, ...]  # packed, by rank
+    curriculum: bytes  # as the service gave it
+    history: bytes  # JSON
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint, read and verified."""
+
+    checkpoint: StoredCheckpoint
+    learner: dict[Any, Any]
+    collectors: tuple[dict[Any, Any], ...]  # by the rank that wrote them
+
+
+def collector_name(rank: int) -> str:
+    """Return the object name of a rank's collector."""
+    return f"collector-{rank:05d}.safetensors"
+
+
+def write(
+    store: ObjectStore, settings: Settings, generation: int, snapshot: Snapshot, resumed_from: Lineage | None
+) -> StoredCheckpoint:
+    """Commit a snapshot. Raises CheckpointError or StoreError; then it is absent for readers.
+
+    Args:
+        store: of the experiment's prefix.
+        generation: also the attempt in the name: no two memberships write the same prefix.
+    """
+    record = AgentRecord(
+        model=settings.stage.model,
+        environment=settings.experiment.spec.environment,
+        action_groups=tuple(settings.experiment.spec.environment.action_groups),
+    )
+    objects = {
+        LEARNER: snapshot.learner,
+        AGENT: record.model_dump_json().encode(),
+        CURRICULUM: snapshot.curriculum,
+        HISTORY: snapshot.history,
+    }
+    objects |= {collector_name(rank): data for rank, data in enumerate(snapshot.collectors)}
+    manifest = Manifest(
+        experiment=settings.name,
+        stage=settings.stage.name,
+        frames=snapshot.frames,
+        updates=snapshot.updates,
+        attempt=generation,
+        generation=generation,
+        time=time.time(),
+        config_digest=settings.config_digest,
+        teacher=lineage(settings.teacher),
+        resumed_from=resumed_from,
+        versions={"ada-operator": metadata.version("ada-operator"), "torch": torch.__version__},
+    )
+    prefix = checkpoint_prefix(settings.stage.name, snapshot.frames, generation)
+    return write_checkpoint(store, prefix, objects, manifest)
+
+
+def lineage(reference: CheckpointReference | None) -> Lineage | None:
+    """Return a pinned checkpoint as a manifest names it."""
+    return None if reference is None else Lineage(uri=reference.uri, digest=reference.digest)
+
+
+def newest(store: ObjectStore, stage: str, since_generation: int = 0) -> StoredCheckpoint | None:
+    """Return the newest checkpoint of a stage that verifies; None if there is none from `since_generation` on."""
+    for checkpoint in reversed(list_checkpoints(store, stage)):
+        if checkpoint.manifest.generation < since_generation:
+            return None
+        try:
+            verify(store, checkpoint)
+        except (CheckpointError, ObjectMissingError) as error:
+            logger.warning("passing over a checkpoint: %s", error)
+            continue
+        return checkpoint
+    return None
+
+
+def read(store: ObjectStore, checkpoint: StoredCheckpoint) -> Restored:
+    """Read learner and collectors, verified. Raises CheckpointError."""
+    names = [entry.name for entry in checkpoint.manifest.objects]
+    collectors = sorted(name for name in names if name.startswith("collector-"))
+    try:
+        learner = unpack(read_object(store, checkpoint, LEARNER))
+        states = tuple(unpack(read_object(store, checkpoint, name)) for name in collectors)
+    except SnapshotError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.uri}: {error}") from error
+    return Restored(checkpoint, learner, states)
+
+
+def read_agent(reference: CheckpointReference) -> tuple[AgentRecord, dict[str, torch.Tensor]]:
+    """Return what a pinned checkpoint's network is and its parameters. Raises CheckpointError or StoreError."""
+    store, checkpoint = open_checkpoint(reference.uri, reference.digest)
+    try:
+        record = AgentRecord.model_validate_json(read_object(store, checkpoint, AGENT))
+        parameters = unpack(read_object(store, checkpoint, LEARNER))[PARAMETERS]
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"checkpoint {reference.uri} holds no agent: {error}") from error
+    return record, parameters
+
+
+class Committer:
+    """Commits in the background, one at a time; then announces the commit and deletes what no rule keeps."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        settings: Settings,
+        generation: int,
+        resumed_from: Lineage | None,
+        announce: Callable[[StoredCheckpoint], None],
+    ) -> None:
+        """Commit to `store`, the experiment's prefix."""
+        self._store = store
+        self._settings = settings
+        self._generation = generation
+        self._resumed_from = resumed_from
+        self._announce = announce
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._running: Future[StoredCheckpoint] | None = None
+        self.last: StoredCheckpoint | None = None
+        self.duration_s = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a commit is under way."""
+        return self._running is not None and not self._running.done()
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Start a commit, after the one under way."""
+        self.collect()
+        self._running = self._thread.submit(self._commit, snapshot)
+
+    def collect(self) -> None:
+        """Wait for the commit under way. A failed one is logged: the next is due soon, and training goes on."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        try:
+            self.last = running.result()
+        except (CheckpointError, StoreError) as error:
+            logger.error("commit failed: %s", error)
+
+    def commit_now(self, snapshot: Snapshot) -> StoredCheckpoint:
+        """Commit and wait. Raises CheckpointError or StoreError."""
+        self.collect()
+        if self.last is not None and self.last.manifest.frames == snapshot.frames:
+            return self.last
+        self.last = self._thread.submit(self._commit, snapshot).result()
+        return self.last
+
+    def close(self) -> None:
+        """Wait for the commit under way and end the thread."""
+        self.collect()
+        self._thread.shutdown()
+
+    def _commit(self, snapshot: Snapshot) -> StoredCheckpoint:
+        began = time.monotonic()
+        checkpoint = write(self._store, self._settings, self._generation, snapshot, self._resumed_from)
+        self.duration_s = time.monotonic() - began
+        logger.info("committed %s in %.2f s", checkpoint.uri, self.duration_s)
+        self._announce(checkpoint)
+        try:
+            prune(self._store, self._settings, keep=[checkpoint.digest])
+        except (StoreError, CheckpointError) as error:
+            logger.warning("old checkpoints were not deleted: %s", error)
+        return checkpoint
+
+
+def prune(store: ObjectStore, settings: Settings, keep: Sequence[str] = ()) -> list[StoredCheckpoint]:
+    """Delete the stage's checkpoints that no rule keeps, and abandoned uploads; returns the deleted."""
+    spec, stage = settings.experiment.spec, settings.stage.name
+    kept = set(keep) | {reference.digest for reference in (settings.resume, settings.teacher) if reference is not None}
+    for other in spec.stages:
+        if other.distillation is not None and other.distillation.teacher == stage:
+            kept |= dependencies(list_checkpoints(store, other.name))
+    superfluous = choose_superfluous(list_checkpoints(store, stage), spec.checkpoint.retention, depended_on=kept)
+    for checkpoint in superfluous:
+        delete_checkpoint(store, checkpoint)
+    clean_abandoned(store, stage, time.time())
+    return superfluous
+
+
+def history_bytes(points: Sequence[dict[str, Any]]) -> bytes:
+    """Return a learning curve as it is stored."""
+    return json.dumps(list(points)).encode()

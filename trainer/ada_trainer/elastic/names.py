@@ -1,0 +1,5 @@
+"""Names that an agent and its workers share."""
+
+MEMBERSHIP_KEY = "ada/membership"  # in torch's store of one round
+MEMBERSHIP_VARIABLE = "ADA_MEMBERSHIP"  # a name that no other round of any group has
+AGENT_VARIABLE = "ADA_AGENT_PROCESS"

@@ -1,0 +1,130 @@
+"""Every worker beats in the store and watches its peers: torchrun notices who comes, not who falls silent.
+
+A peer that is silent, or an own step that is far too old, ends this worker, so that its agent meets again with
+whoever is left.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch.distributed as dist
+
+from ada_trainer.elastic.verdict import leave_verdict
+from ada_trainer.exits import EXIT_REGROUP, EXIT_TROUBLE
+
+BEAT_S = 1.0
+SILENCE_S = 15.0
+STEPS_PATIENCE = 10.0  # a step may take this many times the longest one so far
+
+logger = logging.getLogger("ada_trainer.watchdog")
+
+
+@dataclass
+class Listener:
+    """When each peer was last heard; pure but for what it is told."""
+
+    silence_s: float = SILENCE_S
+    heard: dict[int, tuple[bytes, float]] = field(default_factory=dict)  # beat and time of its change, by rank
+
+    def hear(self, rank: int, beat: bytes, now: float) -> None:
+        """Take note of a peer's beat."""
+        if rank not in self.heard or self.heard[rank][0] != beat:
+            self.heard[rank] = (beat, now)
+
+    def silent(self, now: float) -> list[int]:
+        """Return the peers that have not beaten for too long."""
+        return [rank for rank, (_, moment) in sorted(self.heard.items()) if now - moment > self.silence_s]
+
+
+@dataclass
+class StepClock:
+    """How old the present step is, and how old it may get."""
+
+    patience_s: float
+    began: float
+    longest_s: float = 0.0
+
+    def step(self, now: float) -> None:
+        """Begin the next step."""
+        self.longest_s = max(self.longest_s, now - self.began)
+        self.began = now
+
+    def overdue_s(self, now: float) -> float:
+        """Return by how much the present step is too old; 0 or less if it is not."""
+        return now - self.began - max(self.patience_s, STEPS_PATIENCE * self.longest_s)
+
+
+class Watchdog:
+    """A thread that beats, listens, and ends the process if it must."""
+
+    def __init__(
+        self,
+        store: dist.Store,
+        rank: int,
+        world_size: int,
+        patience_s: float,
+        silence_s: float = SILENCE_S,
+        end: Callable[[int], None] = os._exit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch `world_size` workers over a store of this membership; `end` must not return."""
+        self._store = store.clone()  # a connection of its own: the other may be waiting for a key
+        self._rank = rank
+        self._peers = [peer for peer in range(world_size) if peer != rank]
+        self._listener = Listener(silence_s)
+        self._steps = StepClock(patience_s, clock())
+        self._end = end
+        self._clock = clock
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="watchdog")
+
+    def start(self) -> None:
+        """Begin to beat and to listen."""
+        now = self._clock()
+        for peer in self._peers:
+            self._listener.hear(peer, b"", now)
+        self._thread.start()
+
+    def step(self) -> None:
+        """Tell that the main thread is alive and begins another step."""
+        self._steps.step(self._clock())
+
+    def stop(self) -> None:
+        """Stop watching; the process is about to end well."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5 * BEAT_S)
+
+    def _run(self) -> None:
+        beats, listening = 0, True
+        while not self._over.wait(BEAT_S):
+            beats += 1
+            if listening:
+                listening = self._exchange(beats)
+            now = self._clock()
+            # Without the store nobody can be heard; the agent notices its loss too and stops the workers in order.
+            if listening and (silent := self._listener.silent(now)):
+                self._abort(f"workers {silent} were silent for {self._listener.silence_s:g} s", EXIT_REGROUP)
+            if (overdue := self._steps.overdue_s(now)) > 0:
+                self._abort(f"a step is overdue by {overdue:.0f} s; this worker hangs", EXIT_TROUBLE)
+
+    def _exchange(self, beats: int) -> bool:
+        """Beat and listen; returns whether the store still answers."""
+        try:
+            self._store.set(f"beat/{self._rank}", str(beats))
+            for peer in self._peers:
+                if self._store.check([f"beat/{peer}"]):
+                    self._listener.hear(peer, self._store.get(f"beat/{peer}"), self._clock())
+        except RuntimeError as error:
+            logger.warning("rendezvous store lost, peers are no longer watched: %s", str(error).splitlines()[0])
+            return False
+        return True
+
+    def _abort(self, reason: str, code: int) -> None:
+        logger.error("%s; ending this worker", reason)
+        leave_verdict(reason)
+        self._end(code)
