@@ -8,15 +8,15 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from ada_api.environment import Environment
 
+from ada_api.environment import Environment
 from ada_sim import constants as c
 from ada_sim.engine.loading import task_row
 from ada_sim.engine.step import restart_worlds, step_worlds
-from ada_sim.engine.types import Tasks, empty_outputs, empty_tasks, idle_worlds
+from ada_sim.engine.types import TASK, WORLD, empty_outputs
 from ada_sim.observation import MAX_TRIALS, specification
 from ada_sim.tasks.task import Task
 
@@ -68,10 +68,10 @@ class BatchSim:
         self.players = environment.players
         self.specification = specification(environment)
         self._source = source
-        self._rows: OrderedDict[int, Tasks] = OrderedDict()
-        self._worlds = idle_worlds(num_worlds, self.players)
-        self._tasks = empty_tasks(num_worlds, self.players)
-        self._assigned = empty_tasks(num_worlds, self.players)
+        self._rows: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._worlds = np.zeros(num_worlds, WORLD)
+        self._tasks = np.zeros(num_worlds, TASK)
+        self._assigned = np.zeros(num_worlds, TASK)
         self._out = empty_outputs(num_worlds, self.players)
         self._symbolic = environment.observation == "symbolic"
         self._actions = np.empty((num_worlds, self.players, len(c.ACTION_SIZES)), np.int8)
@@ -109,10 +109,9 @@ class BatchSim:
                 raise ValueError(f"trials holds {k}, must be 1 to {MAX_TRIALS}")
         rows = [self._row(int(number)) for number in np.asarray(tasks)]
         for b, row, k, seed in zip(chosen, rows, trials, seeds, strict=True):
-            for target, values in zip(self._assigned, row, strict=True):
-                target[b] = values[0]
-            self._assigned.trials[b] = k
-            self._assigned.seed[b] = seed
+            self._assigned[b] = row
+            self._assigned["trials"][b] = k
+            self._assigned["seed"][b] = seed
 
     def reset(self, worlds: np.ndarray) -> None:
         """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one."""
@@ -168,18 +167,13 @@ class BatchSim:
             array[...] = state[name]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        parts: dict[str, Any] = {
-            "world": self._worlds,
-            "task": self._tasks,
-            "assigned": self._assigned,
-            "out": self._out,
-        }
-        return {f"{part}.{name}": array for part, group in parts.items() for name, array in group._asdict().items()}
+        arrays = {f"out.{name}": array for name, array in self._out._asdict().items()}
+        for part, records in (("world", self._worlds), ("task", self._tasks), ("assigned", self._assigned)):
+            arrays |= {f"{part}.{name}": records[name] for name in records.dtype.names or ()}
+        return arrays
 
     def _step(self, begin: int, end: int) -> None:
-        step_worlds(
-            self._worlds, self._tasks, self._assigned, self._out, self._actions, begin, end, self._symbolic
-        )
+        step_worlds(self._worlds, self._tasks, self._assigned, self._out, self._actions, begin, end, self._symbolic)
 
     def _take(self, actions: np.ndarray) -> None:
         """Check the actions and copy those of the controlled groups."""
@@ -204,7 +198,7 @@ class BatchSim:
             raise ValueError(f"worlds holds {chosen.min()} to {chosen.max()}, must be 0 to {self.num_worlds - 1}")
         return np.ascontiguousarray(chosen, np.int64)
 
-    def _row(self, number: int) -> Tasks:
+    def _row(self, number: int) -> np.ndarray:
         """Return the task's arrays, remembered for a while: tasks are assigned again and again."""
         row = self._rows.get(number)
         if row is None:

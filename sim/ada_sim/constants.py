@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ada_sim.tasks.task import MAX_RULES, MAX_SPAWNS, MAX_WORLD_SIZE, NUM_OBJECT_TYPES
+from ada_sim.tasks.task import MAX_SPAWNS, NUM_OBJECT_TYPES
 
 # Time. AdA: 30 ticks a second, an action every fourth.
 TICKS_PER_SECOND = 30
@@ -24,7 +24,8 @@ MOVE, STRAFE, TURN, PITCH, GRIP, REACH = range(6)
 # Capacities.
 MAX_PLAYERS = 2
 MAX_OBJECTS = 32
-MAX_BODIES = MAX_OBJECTS + MAX_PLAYERS  # a world's bodies: objects first, then players
+MAX_BODIES = MAX_PLAYERS + MAX_OBJECTS  # a world's bodies: players first, then objects
+FIRST_OBJECT = MAX_PLAYERS
 NUM_KINDS = NUM_OBJECT_TYPES + MAX_PLAYERS  # an object's kind is its type; players follow
 PLAYER_SHAPE = 4  # kind // 3 of both players
 
@@ -95,4 +96,3 @@ IMAGE_HEIGHT_PX = 72
 IMAGE_WIDTH_PX = 96
 
 RULE_FIELDS = 4 + MAX_SPAWNS  # relation, first, second, negated, spawns (-1: none)
-

@@ -4,14 +4,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from ada_api.environment import Environment
 
+from ada_api.environment import Environment
 from ada_sim import constants as c
 from ada_sim.tasks.encoding import GOAL_FIELD_SIZES, RULE_FIELD_SIZES
+from ada_sim.tasks.task import MAX_RULES, MAX_WORLD_SIZE
 
 MAX_TRIALS = 48
 MAX_TRIAL_S = 120
-FARTHEST_M = math.sqrt(2.0) * c.MAX_WORLD_SIZE
+FARTHEST_M = math.sqrt(2.0) * MAX_WORLD_SIZE
 HIGHEST_M = 200.0  # levels are int8
 
 
@@ -98,7 +99,7 @@ SCALARS = (
     ),
     _field(
         "rules",
-        (c.MAX_RULES, len(RULE_FIELD_SIZES)),
+        (MAX_RULES, len(RULE_FIELD_SIZES)),
         np.int8,
         0,
         max(RULE_FIELD_SIZES) - 1,

@@ -4,9 +4,9 @@ from numba import njit
 
 from ada_sim.constants import (
     BOUNCE,
+    FIRST_OBJECT,
     GRAVITY_M_S2,
     HALF,
-    MAX_OBJECTS,
     PLAYER_INVERSE_MASS,
     PLAYER_SHAPE,
     SLEEP_SPEED_M_S,
@@ -21,149 +21,141 @@ ROUNDS = 2
 REST_GAP_M = 0.002  # surfaces this close rest on one another
 SPHERE = 2
 LONGEST_PUSH_M = 0.4
+WIDEST_M = 2 * HALF[:, :2].max() + REST_GAP_M
 
 
 @njit(cache=True)
-def separate_bodies(worlds, tasks, begin, end):  # type: ignore[no-untyped-def]
+def separate_bodies(w, t):  # type: ignore[no-untyped-def]
     """Resolve every contact in which at least one body is awake."""
-    players = worlds.yaw.shape[1]
-    for b in range(begin, end):
-        if not worlds.active[b]:
-            continue
-        used = worlds.used[b]
-        for _ in range(ROUNDS):
-            touched = False
-            for i in range(MAX_OBJECTS + players - 1, -1, -1):
-                if i < MAX_OBJECTS and (i >= used or worlds.awake[b, i] == 0 or worlds.kind[b, i] < 0):
+    for _ in range(ROUNDS):
+        touched = False
+        for i in range(w.used):
+            if w.awake[i] == 0 or w.kind[i] < 0:
+                continue
+            for j in range(w.used):
+                # A pair is looked at once: from its first body that is awake.
+                if w.kind[j] < 0 or j == i or (j < i and w.awake[j] > 0):
                     continue
-                for j in range(min(i, used) if i >= MAX_OBJECTS else used):
-                    if worlds.kind[b, j] < 0 or j == i or (i < MAX_OBJECTS and worlds.awake[b, j] and j > i):
-                        continue
-                    dx = worlds.position[b, j, 0] - worlds.position[b, i, 0]
-                    dy = worlds.position[b, j, 1] - worlds.position[b, i, 1]
-                    if abs(dx) < 0.81 and abs(dy) < 0.81:
-                        touched |= separate(worlds, tasks, b, i, j)
-            if players == 2:
-                touched |= separate(worlds, tasks, b, MAX_OBJECTS + 1, MAX_OBJECTS)
-            if not touched:
-                break
+                dx = w.position[j, 0] - w.position[i, 0]
+                dy = w.position[j, 1] - w.position[i, 1]
+                if abs(dx) < WIDEST_M and abs(dy) < WIDEST_M:
+                    touched |= separate(w, t, i, j)
+        if not touched:
+            break
 
 
 @njit(cache=True)
-def separate(worlds, tasks, b, i, j):  # type: ignore[no-untyped-def]
+def separate(w, t, i, j):  # type: ignore[no-untyped-def]
     """Push bodies i and j apart if they overlap, and make their velocities agree. Returns whether they overlapped."""
-    if i >= MAX_OBJECTS and worlds.held[b, i - MAX_OBJECTS] == j:
+    if (i < FIRST_OBJECT and w.held[i] == j) or (j < FIRST_OBJECT and w.held[j] == i):
         return False
-    position = worlds.position
-    gap, nx, ny, nz = contact(position, worlds.kind, b, i, j)
+    gap, nx, ny, nz = contact(w, i, j)
     if gap > REST_GAP_M:
         return False
-    moves_i = inverse_mass(worlds, b, i)
-    moves_j = inverse_mass(worlds, b, j)
+    moves_i = inverse_mass(w, i)
+    moves_j = inverse_mass(w, j)
     if moves_i + moves_j == 0:
         return False
-    meet(worlds, b, i, j, nx, ny, nz, moves_i, moves_j)
+    meet(w, i, j, nx, ny, nz, moves_i, moves_j)
     if gap >= 0:
         return False
     depth = min(-gap, LONGEST_PUSH_M)
     if abs(nz) > 0.7:  # the upper one yields: the lower one stands on something
         upper = j if nz > 0 else i
-        if inverse_mass(worlds, b, upper) > 0:
-            position[b, upper, 2] += depth
+        if inverse_mass(w, upper) > 0:
+            w.position[upper, 2] += depth
         else:
-            shift(worlds, tasks, b, i if nz > 0 else j, nx * depth, ny * depth)
+            shift(w, t, i if nz > 0 else j, nx * depth, ny * depth)
         return True
     flat = (nx * nx + ny * ny) ** 0.5
     depth = min(depth / flat, LONGEST_PUSH_M)
     nx /= flat
     ny /= flat
     share = depth * moves_j / (moves_i + moves_j)
-    moved = shift(worlds, tasks, b, j, nx * share, ny * share)
-    shift(worlds, tasks, b, i, -nx * (depth - moved), -ny * (depth - moved))
+    moved = shift(w, t, j, nx * share, ny * share)
+    shift(w, t, i, -nx * (depth - moved), -ny * (depth - moved))
     return True
 
 
 @njit(cache=True)
-def inverse_mass(worlds, b, k):  # type: ignore[no-untyped-def]
+def inverse_mass(w, k):  # type: ignore[no-untyped-def]
     """Return how readily body k yields."""
-    if k >= MAX_OBJECTS:
+    if k < FIRST_OBJECT:
         return PLAYER_INVERSE_MASS
-    return 0.0 if worlds.frozen[b, k] else 1.0
+    return 0.0 if w.frozen[k] else 1.0
 
 
 @njit(cache=True)
-def shift(worlds, tasks, b, k, dx, dy):  # type: ignore[no-untyped-def]
+def shift(w, t, k, dx, dy):  # type: ignore[no-untyped-def]
     """Move body k as far as terrain lets it, and return how far that was in the wanted direction."""
     wanted = (dx * dx + dy * dy) ** 0.5
-    if wanted < 1e-9 or inverse_mass(worlds, b, k) == 0:
+    if wanted < 1e-9 or inverse_mass(w, k) == 0:
         return 0.0
-    shape = worlds.kind[b, k] // 3
-    x = worlds.position[b, k, 0]
-    y = worlds.position[b, k, 1]
-    bottom = worlds.position[b, k, 2] - HALF[shape, 2]
+    shape = w.kind[k] // 3
+    x = w.position[k, 0]
+    y = w.position[k, 1]
+    bottom = w.position[k, 2] - HALF[shape, 2]
     half_x = HALF[shape, 0]
     half_y = HALF[shape, 1]
     walks = shape == PLAYER_SHAPE
-    to_x = move_x(tasks.tile, tasks.top, tasks.size[b], b, x, y, bottom, dx, half_x, half_y, walks)
-    to_y = move_y(tasks.tile, tasks.top, tasks.size[b], b, to_x, y, bottom, dy, half_x, half_y, walks)
-    worlds.position[b, k, 0] = to_x
-    worlds.position[b, k, 1] = to_y
-    floor = ground(tasks.tile, tasks.top, b, to_x, to_y)
+    to_x = move_x(t, x, y, bottom, dx, half_x, half_y, walks)
+    to_y = move_y(t, to_x, y, bottom, dy, half_x, half_y, walks)
+    w.position[k, 0] = to_x
+    w.position[k, 1] = to_y
+    floor = ground(t, to_x, to_y)
     if floor > bottom:
-        worlds.position[b, k, 2] = floor + HALF[shape, 2]
-    if k < MAX_OBJECTS:
-        worlds.awake[b, k] = SLEEP_TICKS
+        w.position[k, 2] = floor + HALF[shape, 2]
+    if k >= FIRST_OBJECT:
+        w.awake[k] = SLEEP_TICKS
     return ((to_x - x) * dx + (to_y - y) * dy) / wanted
 
 
 @njit(cache=True)
-def meet(worlds, b, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
+def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
     """Stop two touching bodies from moving into one another; rub them when one stands on the other."""
-    v = worlds.velocity
-    if i >= MAX_OBJECTS:
+    v = w.velocity
+    if i < FIRST_OBJECT:
         moves_i = 0.0
-    if j >= MAX_OBJECTS:
+    if j < FIRST_OBJECT:
         moves_j = 0.0
-    closing = (
-        (v[b, j, 0] - v[b, i, 0]) * nx + (v[b, j, 1] - v[b, i, 1]) * ny + (v[b, j, 2] - v[b, i, 2]) * nz
-    )
+    closing = (v[j, 0] - v[i, 0]) * nx + (v[j, 1] - v[i, 1]) * ny + (v[j, 2] - v[i, 2]) * nz
     if moves_i + moves_j > 0 and closing < 0:
-        round_ = worlds.kind[b, i] // 3 == SPHERE or worlds.kind[b, j] // 3 == SPHERE
+        round_ = w.kind[i] // 3 == SPHERE or w.kind[j] // 3 == SPHERE
         bounce = BOUNCE if round_ and closing < -1.0 and moves_i > 0 and moves_j > 0 else 0.0
         impulse = -(1.0 + bounce) * closing / (moves_i + moves_j)
-        add_velocity(worlds, b, i, -nx * impulse * moves_i, -ny * impulse * moves_i, -nz * impulse * moves_i)
-        add_velocity(worlds, b, j, nx * impulse * moves_j, ny * impulse * moves_j, nz * impulse * moves_j)
+        add_velocity(w, i, -nx * impulse * moves_i, -ny * impulse * moves_i, -nz * impulse * moves_i)
+        add_velocity(w, j, nx * impulse * moves_j, ny * impulse * moves_j, nz * impulse * moves_j)
     if abs(nz) > 0.7:
         upper = j if nz > 0 else i
         lower = i if nz > 0 else j
-        v[b, upper, 2] = max(v[b, upper, 2], min(v[b, lower, 2], 0.0))
-        worlds.supported[b, upper] = max(worlds.supported[b, upper], 2)
-        rub_on(worlds, b, upper, lower)
+        v[upper, 2] = max(v[upper, 2], min(v[lower, 2], 0.0))
+        w.supported[upper] = max(w.supported[upper], 2)
+        rub_on(w, upper, lower)
 
 
 @njit(cache=True)
-def add_velocity(worlds, b, k, dx, dy, dz):  # type: ignore[no-untyped-def]
+def add_velocity(w, k, dx, dy, dz):  # type: ignore[no-untyped-def]
     """Change the velocity of body k, and wake it if that is worth it."""
     if dx * dx + dy * dy + dz * dz == 0:
         return
-    worlds.velocity[b, k, 0] += dx
-    worlds.velocity[b, k, 1] += dy
-    worlds.velocity[b, k, 2] += dz
+    w.velocity[k, 0] += dx
+    w.velocity[k, 1] += dy
+    w.velocity[k, 2] += dz
     if dx * dx + dy * dy > SLEEP_SPEED_M_S**2:
-        worlds.awake[b, k] = SLEEP_TICKS
+        w.awake[k] = SLEEP_TICKS
 
 
 @njit(cache=True)
-def rub_on(worlds, b, upper, lower):  # type: ignore[no-untyped-def]
+def rub_on(w, upper, lower):  # type: ignore[no-untyped-def]
     """Let the lower body drag the upper one along."""
-    if upper >= MAX_OBJECTS or worlds.kind[b, upper] // 3 == SPHERE:
+    if upper < FIRST_OBJECT or w.kind[upper] // 3 == SPHERE:
         return
-    dx = worlds.velocity[b, lower, 0] - worlds.velocity[b, upper, 0]
-    dy = worlds.velocity[b, lower, 1] - worlds.velocity[b, upper, 1]
+    dx = w.velocity[lower, 0] - w.velocity[upper, 0]
+    dy = w.velocity[lower, 1] - w.velocity[upper, 1]
     speed = (dx * dx + dy * dy) ** 0.5
     if speed < SLEEP_SPEED_M_S:
         return
     share = min(1.0, SLIDE_FRICTION * GRAVITY_M_S2 * TICK_S / speed)
-    worlds.velocity[b, upper, 0] += dx * share
-    worlds.velocity[b, upper, 1] += dy * share
-    worlds.awake[b, upper] = SLEEP_TICKS
+    w.velocity[upper, 0] += dx * share
+    w.velocity[upper, 1] += dy * share
+    w.awake[upper] = SLEEP_TICKS

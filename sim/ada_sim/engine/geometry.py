@@ -12,13 +12,13 @@ from ada_sim.constants import BALL_RADIUS, BOX_HALF, CYLINDER_RADIUS
 
 
 @njit(cache=True)
-def contact(position, kind, b, i, j):  # type: ignore[no-untyped-def]
+def contact(w, i, j):  # type: ignore[no-untyped-def]
     """Return the surface gap from body i to body j (negative: depth) and the unit normal from i to j."""
-    si = kind[b, i] // 3
-    sj = kind[b, j] // 3
-    dx = position[b, j, 0] - position[b, i, 0]
-    dy = position[b, j, 1] - position[b, i, 1]
-    dz = position[b, j, 2] - position[b, i, 2]
+    si = w.kind[i] // 3
+    sj = w.kind[j] // 3
+    dx = w.position[j, 0] - w.position[i, 0]
+    dy = w.position[j, 1] - w.position[i, 1]
+    dz = w.position[j, 2] - w.position[i, 2]
     gx = abs(dx) - (BOX_HALF[si, 0] + BOX_HALF[sj, 0])
     gy = abs(dy) - (BOX_HALF[si, 1] + BOX_HALF[sj, 1])
     gz = abs(dz) - (BOX_HALF[si, 2] + BOX_HALF[sj, 2])
@@ -54,6 +54,6 @@ def contact(position, kind, b, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def gap(position, kind, b, i, j):  # type: ignore[no-untyped-def]
+def gap(w, i, j):  # type: ignore[no-untyped-def]
     """Return the distance between the surfaces of bodies i and j, negative where they overlap."""
-    return contact(position, kind, b, i, j)[0]
+    return contact(w, i, j)[0]

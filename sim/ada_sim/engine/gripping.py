@@ -6,16 +6,16 @@ from numba import njit
 
 from ada_sim.constants import (
     EYE_ABOVE_CENTRE_M,
+    FIRST_OBJECT,
     GRIP,
     GRIP_HALF_ANGLE,
     GRIP_REACH_M,
     HALF,
-    HAND_LIFT_M,
     HAND_CLEARANCE_M,
+    HAND_LIFT_M,
     HAND_PULL,
     HAND_SLIP_M,
     MAX_HAND_DISTANCE_M,
-    MAX_OBJECTS,
     MAX_SPEED_M_S,
     OUTER_RADIUS,
     PLAYER_HEIGHT_M,
@@ -29,124 +29,116 @@ from ada_sim.engine.terrain import line_is_clear
 
 
 @njit(cache=True)
-def wake_all(awake, used, b):  # type: ignore[no-untyped-def]
-    """Wake every object of world b: something that may have borne or blocked another is gone."""
-    for k in range(used[b]):
-        awake[b, k] = SLEEP_TICKS
+def wake_all(w):  # type: ignore[no-untyped-def]
+    """Wake every object of a world: something that may have borne or blocked another is gone."""
+    for k in range(FIRST_OBJECT, w.used):
+        w.awake[k] = SLEEP_TICKS
 
 
 @njit(cache=True)
-def is_held(held, b, k):  # type: ignore[no-untyped-def]
-    """Say whether a player of world b holds object k."""
-    for p in range(held.shape[1]):  # noqa: SIM110 - compiled: no generators
-        if held[b, p] == k:
+def is_held(w, t, k):  # type: ignore[no-untyped-def]
+    """Say whether a player holds object k."""
+    for p in range(t.players):  # noqa: SIM110 - compiled: no generators
+        if w.held[p] == k:
             return True
     return False
 
 
 @njit(cache=True)
-def looked_at(worlds, tasks, b, p):  # type: ignore[no-untyped-def]
+def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     """Return the slot of the object that player p would grip: within reach, line clear, nearest to the view's middle."""
-    player = MAX_OBJECTS + p
-    x = worlds.position[b, player, 0]
-    y = worlds.position[b, player, 1]
-    eye = worlds.position[b, player, 2] + EYE_ABOVE_CENTRE_M
-    cos = math.cos(worlds.yaw[b, p])
-    sin = math.sin(worlds.yaw[b, p])
+    x = w.position[p, 0]
+    y = w.position[p, 1]
+    eye = w.position[p, 2] + EYE_ABOVE_CENTRE_M
+    cos = math.cos(w.yaw[p])
+    sin = math.sin(w.yaw[p])
     best = -1
     least = 1e9
-    for k in range(worlds.used[b]):
-        if worlds.kind[b, k] < 0 or worlds.frozen[b, k] or is_held(worlds.held, b, k):
+    for k in range(FIRST_OBJECT, w.used):
+        if w.kind[k] < 0 or w.frozen[k] or is_held(w, t, k):
             continue
-        dx = worlds.position[b, k, 0] - x
-        dy = worlds.position[b, k, 1] - y
-        dz = worlds.position[b, k, 2] - eye
-        outer = OUTER_RADIUS[worlds.kind[b, k] // 3]
+        dx = w.position[k, 0] - x
+        dy = w.position[k, 1] - y
+        dz = w.position[k, 2] - eye
+        outer = OUTER_RADIUS[w.kind[k] // 3]
         distance = math.sqrt(dx * dx + dy * dy)
         if distance - outer > GRIP_REACH_M or abs(dz) > GRIP_REACH_M:
             continue
         bearing = math.atan2(dy * cos - dx * sin, dx * cos + dy * sin)
         if abs(bearing) > GRIP_HALF_ANGLE:
             continue
-        elevation = math.atan2(dz, distance) - worlds.pitch[b, p]
+        elevation = math.atan2(dz, distance) - w.pitch[p]
         # Mostly left and right: with a level pitch an object on the floor is gripped without looking down at it.
         off_middle = bearing * bearing + 0.25 * elevation * elevation
-        if off_middle < least and line_is_clear(
-            tasks.tile, tasks.top, b, x, y, eye, x + dx, y + dy, eye + dz
-        ):
+        if off_middle < least and line_is_clear(t, x, y, eye, x + dx, y + dy, eye + dz):
             least = off_middle
             best = k
     return best
 
 
 @njit(cache=True)
-def use_hands(worlds, tasks, actions, begin, end):  # type: ignore[no-untyped-def]
+def use_hands(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of grip and reach: sets what is held, and the velocity of what is held."""
-    for b in range(begin, end):
-        if not worlds.active[b]:
+    for p in range(t.players):
+        w.hand_force[p] = 0.0
+        if w.action[p, GRIP] == 0:
+            release(w, p)
             continue
-        for p in range(worlds.yaw.shape[1]):
-            worlds.hand_force[b, p] = 0.0
-            if actions[b, p, GRIP] == 0:
-                release(worlds, b, p)
-                continue
-            k = worlds.held[b, p]
+        k = w.held[p]
+        if k < 0:
+            k = looked_at(w, t, p)
             if k < 0:
-                k = looked_at(worlds, tasks, b, p)
-                if k < 0:
-                    continue
-                worlds.held[b, p] = k
-                worlds.hand_distance[b, p] = start_distance(worlds, b, p, k)
-                wake_all(worlds.awake, worlds.used, b)
-            pull(worlds, actions, b, p, k)
+                continue
+            w.held[p] = k
+            w.hand_distance[p] = start_distance(w, p, k)
+            wake_all(w)
+        pull(w, p, k)
 
 
 @njit(cache=True)
-def release(worlds, b, p):  # type: ignore[no-untyped-def]
+def release(w, p):  # type: ignore[no-untyped-def]
     """Open the hand of player p; the object keeps its velocity, so a moving hand throws."""
-    k = worlds.held[b, p]
+    k = w.held[p]
     if k >= 0:
-        worlds.awake[b, k] = SLEEP_TICKS
-    worlds.held[b, p] = -1
-    worlds.hand_distance[b, p] = 0.0
-    worlds.hand_force[b, p] = 0.0
+        w.awake[k] = SLEEP_TICKS
+    w.held[p] = -1
+    w.hand_distance[p] = 0.0
+    w.hand_force[p] = 0.0
 
 
 @njit(cache=True)
-def start_distance(worlds, b, p, k):  # type: ignore[no-untyped-def]
+def start_distance(w, p, k):  # type: ignore[no-untyped-def]
     """Return how far from player p the object just gripped will be held: where it is, within the arm's limits."""
-    player = MAX_OBJECTS + p
-    dx = worlds.position[b, k, 0] - worlds.position[b, player, 0]
-    dy = worlds.position[b, k, 1] - worlds.position[b, player, 1]
+    dx = w.position[k, 0] - w.position[p, 0]
+    dy = w.position[k, 1] - w.position[p, 1]
     return math.sqrt(dx * dx + dy * dy)
 
 
 @njit(cache=True)
-def pull(worlds, actions, b, p, k):  # type: ignore[no-untyped-def]
+def pull(w, p, k):  # type: ignore[no-untyped-def]
     """Give held object k the velocity that brings it to where the hand of player p wants it, or let it slip."""
-    player = MAX_OBJECTS + p
-    nearest = PLAYER_RADIUS_M + OUTER_RADIUS[worlds.kind[b, k] // 3] + HAND_CLEARANCE_M
-    wanted = worlds.hand_distance[b, p] + (actions[b, p, REACH] - 1) * REACH_PER_TICK_M
-    worlds.hand_distance[b, p] = min(max(wanted, nearest), MAX_HAND_DISTANCE_M)
-    flat = max(nearest, worlds.hand_distance[b, p] * math.cos(worlds.pitch[b, p]))
-    low = worlds.position[b, player, 2] - PLAYER_HEIGHT_M / 2 + HALF[worlds.kind[b, k] // 3, 2] + HAND_LIFT_M
-    dx = worlds.position[b, player, 0] + flat * math.cos(worlds.yaw[b, p]) - worlds.position[b, k, 0]
-    dy = worlds.position[b, player, 1] + flat * math.sin(worlds.yaw[b, p]) - worlds.position[b, k, 1]
-    dz = low + worlds.hand_distance[b, p] * math.sin(worlds.pitch[b, p]) - worlds.position[b, k, 2]
+    nearest = PLAYER_RADIUS_M + OUTER_RADIUS[w.kind[k] // 3] + HAND_CLEARANCE_M
+    wanted = w.hand_distance[p] + (w.action[p, REACH] - 1) * REACH_PER_TICK_M
+    w.hand_distance[p] = min(max(wanted, nearest), MAX_HAND_DISTANCE_M)
+    flat = max(nearest, w.hand_distance[p] * math.cos(w.pitch[p]))
+    low = w.position[p, 2] - PLAYER_HEIGHT_M / 2 + HALF[w.kind[k] // 3, 2] + HAND_LIFT_M
+    dx = w.position[p, 0] + flat * math.cos(w.yaw[p]) - w.position[k, 0]
+    dy = w.position[p, 1] + flat * math.sin(w.yaw[p]) - w.position[k, 1]
+    dz = low + w.hand_distance[p] * math.sin(w.pitch[p]) - w.position[k, 2]
     off = math.sqrt(dx * dx + dy * dy + dz * dz)
-    worlds.hand_force[b, p] = min(off / HAND_SLIP_M, 1.0)
+    w.hand_force[p] = min(off / HAND_SLIP_M, 1.0)
     if off > HAND_SLIP_M:
-        release(worlds, b, p)
+        release(w, p)
         return
-    vx = dx * HAND_PULL / TICK_S + worlds.velocity[b, player, 0]
-    vy = dy * HAND_PULL / TICK_S + worlds.velocity[b, player, 1]
+    vx = dx * HAND_PULL / TICK_S + w.velocity[p, 0]
+    vy = dy * HAND_PULL / TICK_S + w.velocity[p, 1]
     vz = dz * HAND_PULL / TICK_S
     speed = math.sqrt(vx * vx + vy * vy + vz * vz)
     if speed > MAX_SPEED_M_S:
         vx *= MAX_SPEED_M_S / speed
         vy *= MAX_SPEED_M_S / speed
         vz *= MAX_SPEED_M_S / speed
-    worlds.velocity[b, k, 0] = vx
-    worlds.velocity[b, k, 1] = vy
-    worlds.velocity[b, k, 2] = vz
-    worlds.awake[b, k] = SLEEP_TICKS
+    w.velocity[k, 0] = vx
+    w.velocity[k, 1] = vy
+    w.velocity[k, 2] = vz
+    w.awake[k] = SLEEP_TICKS

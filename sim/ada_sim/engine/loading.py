@@ -3,36 +3,38 @@
 import numpy as np
 
 from ada_sim import constants as c
-from ada_sim.engine.types import Tasks, empty_tasks
+from ada_sim.engine.types import TASK
 from ada_sim.tasks.encoding import encode
-from ada_sim.tasks.task import NUM_OBJECT_TYPES, PLAYER_1, Predicate, Task, Tile
+from ada_sim.tasks.task import MAX_RULES, MAX_SPAWNS, MAX_WORLD_SIZE, NUM_OBJECT_TYPES, PLAYER_1, Predicate, Task, Tile
 
 
-def task_row(task: Task, players: int) -> Tasks:
-    """Return the task as arrays with a leading axis of 1, its episode's trials and seed still unset.
+def task_row(task: Task, players: int) -> np.ndarray:
+    """Return the task as one TASK record, its episode's trials and seed still unset.
 
     Raises:
         ValueError: the task breaks a limit of the simulator; says which.
     """
     check(task, players)
-    row = empty_tasks(1, players)
-    row.present[0] = 1
-    row.size[0] = task.world.size
+    row = np.zeros((), TASK)
+    row["present"] = 1
+    row["players"] = players
+    row["size"] = task.world.size
+    row["num_objects"] = len(task.objects)
     fill_terrain(row, task)
     for slot, item in enumerate(task.objects):
-        row.kind[0, slot] = item.type
-        row.place[0, slot] = item.x, item.y
-        row.frozen[0, slot] = item.frozen
+        row["kind"][slot] = item.type
+        row["place"][slot] = item.x, item.y
+        row["frozen"][slot] = item.frozen
     for player in range(players):
-        row.spawn[0, player] = task.spawns[player]
-        row.goal[0, player] = predicate_fields(task.game.goals[player])
-        row.shown_goal[0, player], row.shown_rules[0, player] = encode(task, player)
-    row.rule[0] = -1
-    row.num_rules[0] = len(task.game.rules)
+        row["spawn"][player] = task.spawns[player]
+        row["goal"][player] = predicate_fields(task.game.goals[player])
+        row["shown_goal"][player], row["shown_rules"][player] = encode(task, player)
+    row["rule"] = -1
+    row["num_rules"] = len(task.game.rules)
     for index, rule in enumerate(task.game.rules):
-        row.rule[0, index, :4] = predicate_fields(rule.condition)
-        row.rule[0, index, 4 : 4 + len(rule.spawns)] = rule.spawns
-    row.trial_timesteps[0] = task.trial_timesteps
+        row["rule"][index, :4] = predicate_fields(rule.condition)
+        row["rule"][index, 4 : 4 + len(rule.spawns)] = rule.spawns
+    row["trial_timesteps"] = task.trial_timesteps
     return row
 
 
@@ -41,7 +43,7 @@ def predicate_fields(predicate: Predicate) -> tuple[int, int, int, int]:
     return int(predicate.relation), predicate.first, predicate.second, int(predicate.negated)
 
 
-def fill_terrain(row: Tasks, task: Task) -> None:
+def fill_terrain(row: np.ndarray, task: Task) -> None:
     """Write tiles and heights; the outermost tiles are walls that nothing gets over."""
     world = task.world
     n = world.size
@@ -51,10 +53,10 @@ def fill_terrain(row: Tasks, task: Task) -> None:
     tile = np.where(border, int(Tile.WALL), world.tiles)
     top = level + np.where(tile == Tile.WALL, c.WALL_HEIGHT_M, 0.0) - np.where(tile == Tile.PIT, c.PIT_DEPTH_M, 0.0)
     edge = level.max() + c.BORDER_HEIGHT_M
-    row.tile[0] = int(Tile.WALL)
-    row.top[0] = edge
-    row.tile[0, :n, :n] = tile
-    row.top[0, :n, :n] = np.where(border, edge, top)
+    row["tile"] = int(Tile.WALL)
+    row["top"] = edge
+    row["tile"][:n, :n] = tile
+    row["top"][:n, :n] = np.where(border, edge, top)
 
 
 def check(task: Task, players: int) -> None:
@@ -62,9 +64,9 @@ def check(task: Task, players: int) -> None:
     name = f"task {task.name!r}" if task.name else "task"
     size = task.world.size
     limits = (
-        ("world.size", size, 4, c.MAX_WORLD_SIZE),
+        ("world.size", size, 4, MAX_WORLD_SIZE),
         ("objects", len(task.objects), 0, c.MAX_OBJECTS),
-        ("game.rules", len(task.game.rules), 0, c.MAX_RULES),
+        ("game.rules", len(task.game.rules), 0, MAX_RULES),
         ("spawns", len(task.spawns), players, c.MAX_PLAYERS),
         ("game.goals", len(task.game.goals), players, c.MAX_PLAYERS),
         ("game.hidings", len(task.game.hidings), players, c.MAX_PLAYERS),
@@ -78,9 +80,9 @@ def check(task: Task, players: int) -> None:
             raise ValueError(f"{name}: {field} has shape {array.shape}, must be {(size, size)}")
     for index, rule in enumerate(task.game.rules):
         check_predicate(f"{name}: game.rules[{index}].condition", rule.condition, players)
-        if len(rule.spawns) > c.MAX_SPAWNS or not all(0 <= spawn < NUM_OBJECT_TYPES for spawn in rule.spawns):
+        if len(rule.spawns) > MAX_SPAWNS or not all(0 <= spawn < NUM_OBJECT_TYPES for spawn in rule.spawns):
             raise ValueError(
-                f"{name}: game.rules[{index}].spawns is {rule.spawns}, must be at most {c.MAX_SPAWNS} object types"
+                f"{name}: game.rules[{index}].spawns is {rule.spawns}, must be at most {MAX_SPAWNS} object types"
             )
     for index, goal in enumerate(task.game.goals[:players]):
         check_predicate(f"{name}: game.goals[{index}]", goal, players)

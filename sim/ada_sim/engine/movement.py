@@ -6,7 +6,6 @@ from numba import njit
 
 from ada_sim.constants import (
     GRAVITY_M_S2,
-    MAX_OBJECTS,
     MAX_PITCH,
     MAX_SPEED_M_S,
     MOVE,
@@ -28,66 +27,61 @@ CENTRE_M = PLAYER_HEIGHT_M / 2
 
 
 @njit(cache=True)
-def move_players(worlds, tasks, actions, begin, end):  # type: ignore[no-untyped-def]
+def move_players(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of move, strafe, turn and pitch, with terrain in the way."""
-    for b in range(begin, end):
-        if not worlds.active[b]:
-            continue
-        for p in range(worlds.yaw.shape[1]):
-            k = MAX_OBJECTS + p
-            turn = actions[b, p, TURN] - 2
-            yaw = worlds.yaw[b, p] + turn * abs(turn) * TURN_PER_TICK
-            if yaw > math.pi:
-                yaw -= 2 * math.pi
-            elif yaw < -math.pi:
-                yaw += 2 * math.pi
-            worlds.yaw[b, p] = yaw
-            pitch = worlds.pitch[b, p] + (actions[b, p, PITCH] - 1) * PITCH_PER_TICK
-            worlds.pitch[b, p] = min(max(pitch, -MAX_PITCH), MAX_PITCH)
+    for p in range(t.players):
+        turn = w.action[p, TURN] - 2
+        yaw = w.yaw[p] + turn * abs(turn) * TURN_PER_TICK
+        if yaw > math.pi:
+            yaw -= 2 * math.pi
+        elif yaw < -math.pi:
+            yaw += 2 * math.pi
+        w.yaw[p] = yaw
+        pitch = w.pitch[p] + (w.action[p, PITCH] - 1) * PITCH_PER_TICK
+        w.pitch[p] = min(max(pitch, -MAX_PITCH), MAX_PITCH)
 
-            forward = (actions[b, p, MOVE] - 1) * STRIDE_M
-            left = (actions[b, p, STRAFE] - 1) * STRIDE_M
-            if forward != 0 and left != 0:  # no faster on the diagonal
-                forward *= math.sqrt(0.5)
-                left *= math.sqrt(0.5)
-            dx = 0.0
-            dy = 0.0
-            if forward != 0 or left != 0:
-                cos = math.cos(yaw)
-                sin = math.sin(yaw)
-                dx = forward * cos - left * sin
-                dy = forward * sin + left * cos
-            old_x = worlds.position[b, k, 0]
-            old_y = worlds.position[b, k, 1]
-            bottom = worlds.position[b, k, 2] - CENTRE_M
-            size = tasks.size[b]
-            r = PLAYER_RADIUS_M
-            x = old_x
-            y = old_y
-            if dx != 0:
-                x = move_x(tasks.tile, tasks.top, size, b, x, y, bottom, dx, r, r, True)
-            if dy != 0:
-                y = move_y(tasks.tile, tasks.top, size, b, x, y, bottom, dy, r, r, True)
-            worlds.velocity[b, k, 0] = (x - old_x) / TICK_S
-            worlds.velocity[b, k, 1] = (y - old_y) / TICK_S
+        forward = (w.action[p, MOVE] - 1) * STRIDE_M
+        left = (w.action[p, STRAFE] - 1) * STRIDE_M
+        if forward != 0 and left != 0:  # no faster on the diagonal
+            forward *= math.sqrt(0.5)
+            left *= math.sqrt(0.5)
+        dx = 0.0
+        dy = 0.0
+        if forward != 0 or left != 0:
+            cos = math.cos(yaw)
+            sin = math.sin(yaw)
+            dx = forward * cos - left * sin
+            dy = forward * sin + left * cos
+        old_x = w.position[p, 0]
+        old_y = w.position[p, 1]
+        bottom = w.position[p, 2] - CENTRE_M
+        r = PLAYER_RADIUS_M
+        x = old_x
+        y = old_y
+        if dx != 0:
+            x = move_x(t, x, y, bottom, dx, r, r, True)
+        if dy != 0:
+            y = move_y(t, x, y, bottom, dy, r, r, True)
+        w.velocity[p, 0] = (x - old_x) / TICK_S
+        w.velocity[p, 1] = (y - old_y) / TICK_S
 
-            floor = ground(tasks.tile, tasks.top, b, x, y)
-            if worlds.supported[b, k] == 1 and floor > bottom - STEP_M:
-                bottom = floor  # walks down ramps instead of leaping off
-                worlds.velocity[b, k, 2] = 0.0
+        floor = ground(t, x, y)
+        if w.supported[p] == 1 and floor > bottom - STEP_M:
+            bottom = floor  # walks down ramps instead of leaping off
+            w.velocity[p, 2] = 0.0
+        else:
+            speed = max(w.velocity[p, 2] - GRAVITY_M_S2 * TICK_S, -MAX_SPEED_M_S)
+            bottom += speed * TICK_S
+            w.supported[p] = 0
+            w.velocity[p, 2] = speed
+            if bottom <= floor:
+                bottom = floor
+                w.velocity[p, 2] = 0.0
+                w.supported[p] = 1
             else:
-                speed = max(worlds.velocity[b, k, 2] - GRAVITY_M_S2 * TICK_S, -MAX_SPEED_M_S)
-                bottom += speed * TICK_S
-                worlds.supported[b, k] = 0
-                worlds.velocity[b, k, 2] = speed
-                if bottom <= floor:
-                    bottom = floor
-                    worlds.velocity[b, k, 2] = 0.0
-                    worlds.supported[b, k] = 1
-                else:
-                    out_x, out_y = push_out(tasks.tile, tasks.top, b, x, y, bottom, r, r, True)
-                    x += out_x
-                    y += out_y
-            worlds.position[b, k, 0] = x
-            worlds.position[b, k, 1] = y
-            worlds.position[b, k, 2] = bottom + CENTRE_M
+                out_x, out_y = push_out(t, x, y, bottom, r, r, True)
+                x += out_x
+                y += out_y
+        w.position[p, 0] = x
+        w.position[p, 1] = y
+        w.position[p, 2] = bottom + CENTRE_M

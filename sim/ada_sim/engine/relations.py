@@ -6,10 +6,10 @@ from numba import njit
 
 from ada_sim.constants import (
     EYE_ABOVE_CENTRE_M,
+    FIRST_OBJECT,
     HALF,
     IMAGE_HEIGHT_PX,
     IMAGE_WIDTH_PX,
-    MAX_OBJECTS,
     NEAR_GAP_M,
     OUTER_RADIUS,
     TOUCH_GAP_M,
@@ -26,34 +26,32 @@ TAN_HALF_HEIGHT = math.tan(VIEW_ANGLE / 2) * IMAGE_HEIGHT_PX / IMAGE_WIDTH_PX
 
 
 @njit(cache=True)
-def holds(worlds, tasks, b, relation, i, j):  # type: ignore[no-untyped-def]
+def holds(w, t, relation, i, j):  # type: ignore[no-untyped-def]
     """Say whether `relation(body i, body j)` is true."""
     if relation == TOUCHING:
-        return gap(worlds.position, worlds.kind, b, i, j) <= TOUCH_GAP_M + TOUCH_SLOP_M
+        return gap(w, i, j) <= TOUCH_GAP_M + TOUCH_SLOP_M
     if relation == NEAR:
-        return gap(worlds.position, worlds.kind, b, i, j) <= NEAR_GAP_M
+        return gap(w, i, j) <= NEAR_GAP_M
     if relation == HOLD:
-        return i >= MAX_OBJECTS and worlds.held[b, i - MAX_OBJECTS] == j
-    return sees(worlds, tasks, b, i, j)
+        return i < FIRST_OBJECT and w.held[i] == j
+    return sees(w, t, i, j)
 
 
 @njit(cache=True)
-def sees(worlds, tasks, b, i, j):  # type: ignore[no-untyped-def]
+def sees(w, t, i, j):  # type: ignore[no-untyped-def]
     """Say whether nothing stands between the centres of i and j; from a player: its eye, and j inside its view."""
-    x0 = worlds.position[b, i, 0]
-    y0 = worlds.position[b, i, 1]
-    z0 = worlds.position[b, i, 2]
-    x1 = worlds.position[b, j, 0]
-    y1 = worlds.position[b, j, 1]
-    z1 = worlds.position[b, j, 2]
-    if i >= MAX_OBJECTS:
-        p = i - MAX_OBJECTS
+    x0 = w.position[i, 0]
+    y0 = w.position[i, 1]
+    z0 = w.position[i, 2]
+    x1 = w.position[j, 0]
+    y1 = w.position[j, 1]
+    z1 = w.position[j, 2]
+    if i < FIRST_OBJECT:
+        p = i
         z0 += EYE_ABOVE_CENTRE_M
-        if not in_view(x1 - x0, y1 - y0, z1 - z0, worlds.yaw[b, p], worlds.pitch[b, p]):
+        if not in_view(x1 - x0, y1 - y0, z1 - z0, w.yaw[p], w.pitch[p]):
             return False
-    return line_is_clear(tasks.tile, tasks.top, b, x0, y0, z0, x1, y1, z1) and bodies_leave_open(
-        worlds.position, worlds.kind, worlds.used, worlds.yaw.shape[1], b, i, j, x0, y0, z0, x1, y1, z1
-    )
+    return line_is_clear(t, x0, y0, z0, x1, y1, z1) and bodies_leave_open(w, t, i, j, x0, y0, z0, x1, y1, z1)
 
 
 @njit(cache=True)
@@ -66,20 +64,18 @@ def in_view(dx, dy, dz, yaw, pitch):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def bodies_leave_open(position, kind, used, players, b, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
+def bodies_leave_open(w, t, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Say whether no body but i and j crosses the line between two points."""
     dx = x1 - x0
     dy = y1 - y0
     dz = z1 - z0
     length2 = dx * dx + dy * dy
-    for k in range(MAX_OBJECTS + players):
-        if k >= used[b] and k < MAX_OBJECTS:
+    for k in range(w.used):
+        if w.kind[k] < 0 or k == i or k == j:
             continue
-        if kind[b, k] < 0 or k == i or k == j:
-            continue
-        ex = position[b, k, 0] - x0
-        ey = position[b, k, 1] - y0
-        shape = kind[b, k] // 3
+        ex = w.position[k, 0] - x0
+        ey = w.position[k, 1] - y0
+        shape = w.kind[k] // 3
         outer = 1.42 * OUTER_RADIUS[shape]
         along = ex * dx + ey * dy
         across = ex * dy - ey * dx
@@ -87,7 +83,7 @@ def bodies_leave_open(position, kind, used, players, b, i, j, x0, y0, z0, x1, y1
             continue
         if along - length2 > outer * math.sqrt(length2):
             continue
-        ez = position[b, k, 2] - z0
+        ez = w.position[k, 2] - z0
         if crosses_box(dx, dy, dz, ex, ey, ez, HALF[shape, 0], HALF[shape, 1], HALF[shape, 2]):
             return False
     return True

@@ -9,7 +9,7 @@ import math
 
 from numba import njit
 
-from ada_sim.constants import MAX_OBJECTS, NUM_KINDS
+from ada_sim.constants import FIRST_OBJECT, NUM_KINDS
 from ada_sim.engine.relations import HOLD, NEAR, TOUCHING, holds
 from ada_sim.engine.spawning import appear, vanish
 from ada_sim.tasks.task import PLAYER_1
@@ -19,110 +19,107 @@ PAIR = 64
 
 
 @njit(cache=True)
-def fire_rules(worlds, tasks, begin, end):  # type: ignore[no-untyped-def]
+def fire_rules(w, t):  # type: ignore[no-untyped-def]
     """Read the production rules of each world in order and fire those whose condition became true."""
-    for b in range(begin, end):
-        if not worlds.active[b]:
+    for r in range(t.num_rules):
+        first = t.rule[r, 1]
+        second = t.rule[r, 2]
+        # Most rules end here: one of their kinds is not in the world.
+        if w.bodies_of[first] == 0 or w.bodies_of[second] == 0:
             continue
-        for r in range(tasks.num_rules[b]):
-            first = tasks.rule[b, r, 1]
-            second = tasks.rule[b, r, 2]
-            # Most rules end here: one of their kinds is not in the world.
-            if worlds.bodies_of[b, first] == 0 or worlds.bodies_of[b, second] == 0:
-                continue
-            relation = tasks.rule[b, r, 0]
-            if relation == HOLD and not tasks.rule[b, r, 3] and first < PLAYER_1:
-                continue
-            consider(worlds, tasks, b, r, relation, first, second)
+        relation = t.rule[r, 0]
+        if relation == HOLD and not t.rule[r, 3] and first < PLAYER_1:
+            continue
+        consider(w, t, r, relation, first, second)
 
 
 @njit(cache=True)
-def consider(worlds, tasks, b, r, relation, first, second):  # type: ignore[no-untyped-def]
-    """Fire rule r of world b if it is due."""
-    wanted = tasks.rule[b, r, 3] == 0
+def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
+    """Fire rule r if it is due."""
+    wanted = t.rule[r, 3] == 0
     bit = 1 << r
     players_only = first >= PLAYER_1 and second >= PLAYER_1
-    refresh_spent(worlds, tasks, b, bit, relation, first, second, wanted)
-    pair = find_pair(worlds, tasks, b, relation, first, second, wanted, bit)
+    refresh_spent(w, t, bit, relation, first, second, wanted)
+    pair = find_pair(w, t, relation, first, second, wanted, bit)
     if players_only:
-        was = worlds.latched[b] & bit
+        was = w.latched & bit
         if pair < 0:
-            worlds.latched[b] &= ~bit
+            w.latched &= ~bit
         else:
-            worlds.latched[b] |= bit
+            w.latched |= bit
         if was:
             return
     if pair >= 0:
-        fire(worlds, tasks, b, r, pair // PAIR, pair % PAIR)
+        fire(w, t, r, pair // PAIR, pair % PAIR)
 
 
 @njit(cache=True)
-def find_pair(worlds, tasks, b, relation, first, second, wanted, bit):  # type: ignore[no-untyped-def]
+def find_pair(w, t, relation, first, second, wanted, bit):  # type: ignore[no-untyped-def]
     """Return the first pair of these kinds, as i * 64 + j, for which the relation is as wanted, or -1.
 
     Bodies that have `bit` in `spent` are passed over.
     """
     symmetric = relation == TOUCHING or relation == NEAR
-    for i in range(MAX_OBJECTS + worlds.yaw.shape[1]):
-        if worlds.kind[b, i] != first or worlds.spent[b, i] & bit:
+    for i in range(w.used):
+        if w.kind[i] != first or w.spent[i] & bit:
             continue
         start = i + 1 if symmetric and first == second else 0
-        for j in range(start, MAX_OBJECTS + worlds.yaw.shape[1]):
-            if worlds.kind[b, j] != second or j == i or worlds.spent[b, j] & bit:
+        for j in range(start, w.used):
+            if w.kind[j] != second or j == i or w.spent[j] & bit:
                 continue
-            if holds(worlds, tasks, b, relation, i, j) == wanted:
+            if holds(w, t, relation, i, j) == wanted:
                 return i * PAIR + j
     return -1
 
 
 @njit(cache=True)
-def refresh_spent(worlds, tasks, b, bit, relation, first, second, wanted):  # type: ignore[no-untyped-def]
+def refresh_spent(w, t, bit, relation, first, second, wanted):  # type: ignore[no-untyped-def]
     """Forget `bit` for each body for which the condition no longer holds with any partner."""
-    for k in range(worlds.used[b]):
-        if worlds.kind[b, k] < 0 or not worlds.spent[b, k] & bit:
+    for k in range(FIRST_OBJECT, w.used):
+        if w.kind[k] < 0 or not w.spent[k] & bit:
             continue
         still = False
-        for other in range(MAX_OBJECTS + worlds.yaw.shape[1]):
+        for other in range(w.used):
             if other == k or still:
                 continue
-            if worlds.kind[b, k] == first and worlds.kind[b, other] == second:
-                still = holds(worlds, tasks, b, relation, k, other) == wanted
-            if not still and worlds.kind[b, k] == second and worlds.kind[b, other] == first:
-                still = holds(worlds, tasks, b, relation, other, k) == wanted
+            if w.kind[k] == first and w.kind[other] == second:
+                still = holds(w, t, relation, k, other) == wanted
+            if not still and w.kind[k] == second and w.kind[other] == first:
+                still = holds(w, t, relation, other, k) == wanted
         if not still:
-            worlds.spent[b, k] &= ~bit
+            w.spent[k] &= ~bit
 
 
 @njit(cache=True)
-def fire(worlds, tasks, b, r, i, j):  # type: ignore[no-untyped-def]
+def fire(w, t, r, i, j):  # type: ignore[no-untyped-def]
     """Remove the objects of the pair and let the rule's spawns appear at their places, by turns."""
-    first_is_object = i < MAX_OBJECTS
-    second_is_object = j < MAX_OBJECTS
-    ax, ay, az = worlds.position[b, i, 0], worlds.position[b, i, 1], worlds.position[b, i, 2]
-    cx, cy, cz = worlds.position[b, j, 0], worlds.position[b, j, 1], worlds.position[b, j, 2]
+    first_is_object = i >= FIRST_OBJECT
+    second_is_object = j >= FIRST_OBJECT
+    ax, ay, az = w.position[i, 0], w.position[i, 1], w.position[i, 2]
+    cx, cy, cz = w.position[j, 0], w.position[j, 1], w.position[j, 2]
     if first_is_object:
-        vanish(worlds, b, i)
+        vanish(w, t, i)
     if second_is_object:
-        vanish(worlds, b, j)
+        vanish(w, t, j)
     if not first_is_object and not second_is_object:
-        yaw = worlds.yaw[b, i - MAX_OBJECTS]
+        yaw = w.yaw[i]
         ax += AHEAD_M * math.cos(yaw)
         ay += AHEAD_M * math.sin(yaw)
     if not first_is_object and second_is_object:
         ax, ay, az = cx, cy, cz
     if not second_is_object:
         cx, cy, cz = ax, ay, az
-    first = tasks.rule[b, r, 1]
-    second = tasks.rule[b, r, 2]
+    first = t.rule[r, 1]
+    second = t.rule[r, 2]
     turn = 0
-    for slot in range(4, tasks.rule.shape[2]):
-        kind = tasks.rule[b, r, slot]
+    for slot in range(4, t.rule.shape[1]):
+        kind = t.rule[r, slot]
         if kind < 0 or kind >= NUM_KINDS:
             continue
         x = ax if turn % 2 == 0 else cx
         y = ay if turn % 2 == 0 else cy
         z = az if turn % 2 == 0 else cz
         turn += 1
-        k = appear(worlds, tasks, b, kind, x, y, z)
+        k = appear(w, t, kind, x, y, z)
         if k >= 0 and (kind == first or kind == second):
-            worlds.spent[b, k] |= 1 << r
+            w.spent[k] |= 1 << r

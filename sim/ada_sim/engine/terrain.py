@@ -1,8 +1,9 @@
 """The ground: its height at a point, how far a body may move over it, and whether it hides one point from another."""
 
+import numpy as np
 from numba import njit
 
-from ada_sim.constants import STEP_M, LEVEL_HEIGHT_M
+from ada_sim.constants import LEVEL_HEIGHT_M, STEP_M
 from ada_sim.tasks.task import Tile
 
 WALL = int(Tile.WALL)
@@ -12,73 +13,73 @@ FAR = 1e9
 
 
 @njit(cache=True)
-def height_on(tile, top, b, i, j, x, y):  # type: ignore[no-untyped-def]
+def height_on(t, i, j, x, y):  # type: ignore[no-untyped-def]
     """Return the height of tile (i, j) at its point nearest to (x, y)."""
-    t = tile[b, i, j]
-    h = top[b, i, j]
-    if t < NORTH or t > WEST:
+    kind = t.tile[i, j]
+    h = np.float64(t.top[i, j])
+    if kind < NORTH or kind > WEST:
         return h
     fx = min(max(x - i, 0.0), 1.0)
     fy = min(max(y - j, 0.0), 1.0)
-    if t == NORTH:
+    if kind == NORTH:
         return h + fy * LEVEL_HEIGHT_M
-    if t == EAST:
+    if kind == EAST:
         return h + fx * LEVEL_HEIGHT_M
-    if t == SOUTH:
+    if kind == SOUTH:
         return h + (1.0 - fy) * LEVEL_HEIGHT_M
     return h + (1.0 - fx) * LEVEL_HEIGHT_M
 
 
 @njit(cache=True)
-def ground(tile, top, b, x, y):  # type: ignore[no-untyped-def]
+def ground(t, x, y):  # type: ignore[no-untyped-def]
     """Return the height of the terrain under (x, y)."""
-    return height_on(tile, top, b, int(x), int(y), x, y)
+    return height_on(t, int(x), int(y), x, y)
 
 
 @njit(cache=True)
-def is_blocked(tile, top, b, i, j, x, y, bottom, walks):  # type: ignore[no-untyped-def]
+def is_blocked(t, i, j, x, y, bottom, walks):  # type: ignore[no-untyped-def]
     """Say whether tile (i, j) is too high for a body whose bottom is at `bottom`; who walks never climbs a wall."""
-    return (walks and tile[b, i, j] == WALL) or height_on(tile, top, b, i, j, x, y) > bottom + STEP_M
+    return (walks and t.tile[i, j] == WALL) or height_on(t, i, j, x, y) > bottom + STEP_M
 
 
 @njit(cache=True)
-def move_x(tile, top, size, b, x, y, bottom, dx, half_x, half_y, walks):  # type: ignore[no-untyped-def]
+def move_x(t, x, y, bottom, dx, half_x, half_y, walks):  # type: ignore[no-untyped-def]
     """Return the new x of a box that moves by dx (under 1 m) and stops at terrain too high for it."""
     to = x + dx
     i = int(to + half_x) if dx > 0 else int(to - half_x)
     for j in range(int(y - half_y), int(y + half_y) + 1):
-        if is_blocked(tile, top, b, i, j, to, y, bottom, walks):
+        if is_blocked(t, i, j, to, y, bottom, walks):
             to = min(to, max(x, i - half_x - EDGE)) if dx > 0 else max(to, min(x, i + 1 + half_x + EDGE))
             break
-    return min(max(to, 1.0 + half_x + EDGE), size - 1.0 - half_x - EDGE)
+    return min(max(to, 1.0 + half_x + EDGE), t.size - 1.0 - half_x - EDGE)
 
 
 @njit(cache=True)
-def move_y(tile, top, size, b, x, y, bottom, dy, half_x, half_y, walks):  # type: ignore[no-untyped-def]
+def move_y(t, x, y, bottom, dy, half_x, half_y, walks):  # type: ignore[no-untyped-def]
     """Return the new y of a box that moves by dy (under 1 m) and stops at terrain too high for it."""
     to = y + dy
     j = int(to + half_y) if dy > 0 else int(to - half_y)
     for i in range(int(x - half_x), int(x + half_x) + 1):
-        if is_blocked(tile, top, b, i, j, x, to, bottom, walks):
+        if is_blocked(t, i, j, x, to, bottom, walks):
             to = min(to, max(y, j - half_y - EDGE)) if dy > 0 else max(to, min(y, j + 1 + half_y + EDGE))
             break
-    return min(max(to, 1.0 + half_y + EDGE), size - 1.0 - half_y - EDGE)
+    return min(max(to, 1.0 + half_y + EDGE), t.size - 1.0 - half_y - EDGE)
 
 
 @njit(cache=True)
-def push_out(tile, top, b, x, y, bottom, half_x, half_y, walks):  # type: ignore[no-untyped-def]
+def push_out(t, x, y, bottom, half_x, half_y, walks):  # type: ignore[no-untyped-def]
     """Return the (dx, dy) that frees a box from terrain beside it: it fell past an edge and hangs into its side."""
     ci = int(x)
     cj = int(y)
     dx = 0.0
     dy = 0.0
-    if x + half_x > ci + 1 and is_blocked(tile, top, b, ci + 1, cj, x, y, bottom, walks):
+    if x + half_x > ci + 1 and is_blocked(t, ci + 1, cj, x, y, bottom, walks):
         dx = ci + 1 - half_x - EDGE - x
-    elif x - half_x < ci and is_blocked(tile, top, b, ci - 1, cj, x, y, bottom, walks):
+    elif x - half_x < ci and is_blocked(t, ci - 1, cj, x, y, bottom, walks):
         dx = ci + half_x + EDGE - x
-    if y + half_y > cj + 1 and is_blocked(tile, top, b, ci, cj + 1, x, y, bottom, walks):
+    if y + half_y > cj + 1 and is_blocked(t, ci, cj + 1, x, y, bottom, walks):
         dy = cj + 1 - half_y - EDGE - y
-    elif y - half_y < cj and is_blocked(tile, top, b, ci, cj - 1, x, y, bottom, walks):
+    elif y - half_y < cj and is_blocked(t, ci, cj - 1, x, y, bottom, walks):
         dy = cj + half_y + EDGE - y
     if dx != 0.0 or dy != 0.0:
         return dx, dy
@@ -88,7 +89,7 @@ def push_out(tile, top, b, x, y, bottom, half_x, half_y, walks):  # type: ignore
     ni = ci + 1 if x + half_x > ci + 1 else ci - 1
     nj = cj + 1 if y + half_y > cj + 1 else cj - 1
     hangs = (x + half_x > ci + 1 or x - half_x < ci) and (y + half_y > cj + 1 or y - half_y < cj)
-    if hangs and is_blocked(tile, top, b, ni, nj, x, y, bottom, walks):
+    if hangs and is_blocked(t, ni, nj, x, y, bottom, walks):
         if abs(out_x) < abs(out_y):
             dx = out_x
         else:
@@ -97,7 +98,7 @@ def push_out(tile, top, b, x, y, bottom, half_x, half_y, walks):  # type: ignore
 
 
 @njit(cache=True)
-def line_is_clear(tile, top, b, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
+def line_is_clear(t, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Say whether terrain leaves open the line between two points.
 
     One walk over the tiles that the line crosses. Terrain and line are both straight within a tile, so its two ends tell.
@@ -115,14 +116,14 @@ def line_is_clear(tile, top, b, x0, y0, z0, x1, y1, z1):  # type: ignore[no-unty
     per_j = 1.0 / abs(dy) if dy != 0 else FAR
     next_i = ((i + 1 - x0) if dx > 0 else (x0 - i)) * per_i
     next_j = ((j + 1 - y0) if dy > 0 else (y0 - j)) * per_j
-    t = 0.0
+    at = 0.0
     for _ in range(abs(last_i - i) + abs(last_j - j) + 1):
         to = min(next_i, next_j, 1.0)
-        if z0 + t * dz < height_on(tile, top, b, i, j, x0 + t * dx, y0 + t * dy):
+        if z0 + at * dz < height_on(t, i, j, x0 + at * dx, y0 + at * dy):
             return False
-        if z0 + to * dz < height_on(tile, top, b, i, j, x0 + to * dx, y0 + to * dy):
+        if z0 + to * dz < height_on(t, i, j, x0 + to * dx, y0 + to * dy):
             return False
-        t = to
+        at = to
         if next_i < next_j:
             i += step_i
             next_i += per_i
@@ -133,7 +134,7 @@ def line_is_clear(tile, top, b, x0, y0, z0, x1, y1, z1):  # type: ignore[no-unty
 
 
 @njit(cache=True)
-def walkable_distance(tile, top, b, x, y, cos, sin, limit):  # type: ignore[no-untyped-def]
+def walkable_distance(t, x, y, cos, sin, limit):  # type: ignore[no-untyped-def]
     """Return the distance along the ground from (x, y) to the first rise that can't be walked up, at most `limit`."""
     i = int(x)
     j = int(y)
@@ -144,32 +145,32 @@ def walkable_distance(tile, top, b, x, y, cos, sin, limit):  # type: ignore[no-u
     next_i = ((i + 1 - x) if cos > 0 else (x - i)) * per_i
     next_j = ((j + 1 - y) if sin > 0 else (y - j)) * per_j
     while True:
-        t = min(next_i, next_j)
-        if t >= limit:
+        at = min(next_i, next_j)
+        if at >= limit:
             return limit
-        at_x = x + t * cos
-        at_y = y + t * sin
-        here = height_on(tile, top, b, i, j, at_x, at_y)
+        at_x = x + at * cos
+        at_y = y + at * sin
+        here = height_on(t, i, j, at_x, at_y)
         if next_i < next_j:
             i += step_i
             next_i += per_i
         else:
             j += step_j
             next_j += per_j
-        if is_blocked(tile, top, b, i, j, at_x, at_y, here, True):
-            return t
+        if is_blocked(t, i, j, at_x, at_y, here, True):
+            return at
 
 
 @njit(cache=True)
-def slope(tile, b, x, y):  # type: ignore[no-untyped-def]
+def slope(t, x, y):  # type: ignore[no-untyped-def]
     """Return the gradient (d height / dx, d height / dy) of the terrain under (x, y)."""
-    t = tile[b, int(x), int(y)]
-    if t == NORTH:
+    kind = t.tile[int(x), int(y)]
+    if kind == NORTH:
         return 0.0, LEVEL_HEIGHT_M
-    if t == EAST:
+    if kind == EAST:
         return LEVEL_HEIGHT_M, 0.0
-    if t == SOUTH:
+    if kind == SOUTH:
         return 0.0, -LEVEL_HEIGHT_M
-    if t == WEST:
+    if kind == WEST:
         return -LEVEL_HEIGHT_M, 0.0
     return 0.0, 0.0

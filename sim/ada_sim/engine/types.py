@@ -1,6 +1,7 @@
-"""State of B worlds as arrays: what a task fixes, what changes, what comes out. No behaviour.
+"""State of a world as one record: what a task fixes, what changes, and the arrays that come out. No behaviour.
 
-Letters: B worlds, P players, O object slots, K body slots (objects, then players), R rules, G tiles along a side.
+A batch is an array of such records: a world is one block of a few kilobytes, and a compiled function takes it as one
+pointer. Letters: B worlds, P players, K bodies (two players, then objects), R rules, G tiles along a side.
 """
 
 from typing import NamedTuple
@@ -8,52 +9,63 @@ from typing import NamedTuple
 import numpy as np
 
 from ada_sim import constants as c
+from ada_sim.tasks.task import MAX_RULES, MAX_WORLD_SIZE
 
+K, G, R, P = c.MAX_BODIES, MAX_WORLD_SIZE, MAX_RULES, c.MAX_PLAYERS
+RULE_COLUMNS = 26
 
-class Tasks(NamedTuple):
-    """What an episode's task fixes, one row a world. Metres, world frame."""
+# What an episode's task fixes. Metres, world frame.
+TASK = np.dtype(
+    [
+        ("present", np.int64),  # is there a task
+        ("players", np.int64),
+        ("size", np.int64),  # tiles along a side
+        ("num_objects", np.int64),
+        ("num_rules", np.int64),
+        ("trial_timesteps", np.int64),
+        ("trials", np.int64),  # of the episode
+        ("seed", np.uint64),  # of the episode
+        ("place", np.float64, (c.MAX_OBJECTS, 2)),  # initial objects' x y
+        ("spawn", np.float64, (P, 2)),  # players' x y
+        ("top", np.float32, (G, G)),  # height of the tile's surface, at its low end on a ramp
+        ("tile", np.uint8, (G, G)),  # Tile; WALL outside of the world
+        ("kind", np.int8, (c.MAX_OBJECTS,)),  # initial objects' types
+        ("frozen", np.uint8, (c.MAX_OBJECTS,)),
+        ("rule", np.int8, (R, c.RULE_FIELDS)),  # relation, first, second, negated, spawns (-1 for none)
+        ("goal", np.int8, (P, 4)),  # relation, first, second, negated
+        ("shown_goal", np.int8, (P, 6)),  # as the agent reads it
+        ("shown_rules", np.int8, (P, R, RULE_COLUMNS)),
+    ],
+    align=True,
+)
 
-    present: np.ndarray  # uint8 [B]: is there a task
-    size: np.ndarray  # int64 [B]: tiles along a side
-    tile: np.ndarray  # uint8 [B, G, G]: Tile; WALL outside of the world
-    top: np.ndarray  # float64 [B, G, G]: height of the tile's surface, at its low end on a ramp
-    kind: np.ndarray  # int8 [B, O]: initial objects' types, -1 for none
-    place: np.ndarray  # float64 [B, O, 2]
-    frozen: np.ndarray  # uint8 [B, O]
-    spawn: np.ndarray  # float64 [B, 2, 2]: x y of each player
-    rule: np.ndarray  # int8 [B, R, 8]: relation, first, second, negated, spawns (-1 for none)
-    num_rules: np.ndarray  # int64 [B]
-    goal: np.ndarray  # int8 [B, 2, 4]: relation, first, second, negated
-    shown_goal: np.ndarray  # int8 [B, P, 6]: as the agent reads it
-    shown_rules: np.ndarray  # int8 [B, P, 16, 26]
-    trial_timesteps: np.ndarray  # int64 [B]
-    trials: np.ndarray  # int64 [B]: of the episode
-    seed: np.ndarray  # uint64 [B]: of the episode
-
-
-class Worlds(NamedTuple):
-    """What changes from tick to tick. Metres, seconds, radians, world frame."""
-
-    active: np.ndarray  # uint8 [B]: is an episode running
-    clock: np.ndarray  # int64 [B]: timesteps done of this trial
-    trial: np.ndarray  # int64 [B]: index of this trial
-    position: np.ndarray  # float64 [B, K, 3]: centre of each body
-    velocity: np.ndarray  # float64 [B, K, 3]
-    kind: np.ndarray  # int8 [B, K]: object type or player, -1 for an empty slot
-    frozen: np.ndarray  # uint8 [B, K]: never moves
-    awake: np.ndarray  # uint8 [B, K]: ticks of rest until the body sleeps; 0 asleep
-    supported: np.ndarray  # uint8 [B, K]: 0 in the air, 1 on terrain, 2 on another body
-    spent: np.ndarray  # int64 [B, K]: bit r: made by rule r, whose condition has held for it ever since
-    latched: np.ndarray  # int64 [B]: bit r: a rule on players alone fired and its condition still holds
-    used: np.ndarray  # int64 [B]: object slots from this one on are empty
-    bodies_of: np.ndarray  # int64 [B, 14]: bit k: body k is of this kind
-    yaw: np.ndarray  # float64 [B, P]: 0 east, anticlockwise
-    pitch: np.ndarray  # float64 [B, P]: up
-    held: np.ndarray  # int64 [B, P]: object slot, -1 for none
-    hand_distance: np.ndarray  # float64 [B, P]
-    hand_force: np.ndarray  # float64 [B, P]: 0 to 1, where the object slips
-    last_height: np.ndarray  # float64 [B, P]: of the player at the last timestep
-    in_goal: np.ndarray  # int64 [B, P]: ticks of this timestep
+# What changes from tick to tick. Metres, seconds, radians, world frame.
+WORLD = np.dtype(
+    [
+        ("active", np.int64),  # is an episode running
+        ("clock", np.int64),  # timesteps done of this trial
+        ("trial", np.int64),  # index of this trial
+        ("used", np.int64),  # body slots from this one on are empty
+        ("latched", np.int64),  # bit r: a rule on players alone fired and its condition still holds
+        ("bodies_of", np.int64, (c.NUM_KINDS,)),  # bit k: body k is of this kind
+        ("spent", np.int64, (K,)),  # bit r: made by rule r, whose condition has held for it ever since
+        ("position", np.float64, (K, 3)),  # centre of each body
+        ("velocity", np.float64, (K, 3)),
+        ("yaw", np.float64, (P,)),  # 0 east, anticlockwise
+        ("pitch", np.float64, (P,)),  # up
+        ("hand_distance", np.float64, (P,)),
+        ("hand_force", np.float64, (P,)),  # 0 to 1, where the object slips
+        ("last_height", np.float64, (P,)),  # of the player at the last timestep
+        ("held", np.int64, (P,)),  # body slot, -1 for none
+        ("in_goal", np.int64, (P,)),  # ticks of this timestep
+        ("kind", np.int8, (K,)),  # object type or player, -1 for an empty slot
+        ("frozen", np.uint8, (K,)),  # never moves
+        ("awake", np.uint8, (K,)),  # ticks of rest until the body sleeps; 0 asleep
+        ("supported", np.uint8, (K,)),  # 0 in the air, 1 on terrain, 2 on another body
+        ("action", np.int8, (P, len(c.ACTION_SIZES))),
+    ],
+    align=True,
+)
 
 
 class Outputs(NamedTuple):
@@ -76,72 +88,23 @@ class Outputs(NamedTuple):
     trial_start: np.ndarray  # float32 [B, P, 1]
 
 
-def empty_tasks(B: int, P: int) -> Tasks:
-    """Return B rows without a task."""
-    O, G, R = c.MAX_OBJECTS, c.MAX_WORLD_SIZE, c.MAX_RULES  # noqa: E741 - the legend's letters
-    return Tasks(
-        present=np.zeros(B, np.uint8),
-        size=np.zeros(B, np.int64),
-        tile=np.zeros((B, G, G), np.uint8),
-        top=np.zeros((B, G, G), np.float64),
-        kind=np.full((B, O), -1, np.int8),
-        place=np.zeros((B, O, 2), np.float64),
-        frozen=np.zeros((B, O), np.uint8),
-        spawn=np.zeros((B, c.MAX_PLAYERS, 2), np.float64),
-        rule=np.zeros((B, R, c.RULE_FIELDS), np.int8),
-        num_rules=np.zeros(B, np.int64),
-        goal=np.zeros((B, c.MAX_PLAYERS, 4), np.int8),
-        shown_goal=np.zeros((B, P, 6), np.int8),
-        shown_rules=np.zeros((B, P, R, 26), np.int8),
-        trial_timesteps=np.zeros(B, np.int64),
-        trials=np.zeros(B, np.int64),
-        seed=np.zeros(B, np.uint64),
-    )
-
-
-def idle_worlds(B: int, P: int) -> Worlds:
-    """Return B worlds in which no episode runs."""
-    K = c.MAX_BODIES
-    return Worlds(
-        active=np.zeros(B, np.uint8),
-        clock=np.zeros(B, np.int64),
-        trial=np.zeros(B, np.int64),
-        position=np.zeros((B, K, 3), np.float64),
-        velocity=np.zeros((B, K, 3), np.float64),
-        kind=np.full((B, K), -1, np.int8),
-        frozen=np.zeros((B, K), np.uint8),
-        awake=np.zeros((B, K), np.uint8),
-        supported=np.zeros((B, K), np.uint8),
-        spent=np.zeros((B, K), np.int64),
-        latched=np.zeros(B, np.int64),
-        used=np.zeros(B, np.int64),
-        bodies_of=np.zeros((B, c.NUM_KINDS), np.int64),
-        yaw=np.zeros((B, P), np.float64),
-        pitch=np.zeros((B, P), np.float64),
-        held=np.full((B, P), -1, np.int64),
-        hand_distance=np.zeros((B, P), np.float64),
-        hand_force=np.zeros((B, P), np.float64),
-        last_height=np.zeros((B, P), np.float64),
-        in_goal=np.zeros((B, P), np.int64),
-    )
-
-
-def empty_outputs(B: int, P: int) -> Outputs:
+def empty_outputs(num_worlds: int, players: int) -> Outputs:
     """Return the outputs of idle worlds."""
+    lead = (num_worlds, players)
     return Outputs(
-        reward=np.zeros((B, P), np.float32),
-        trial_ended=np.full(B, -1, np.int16),
-        episode_ended=np.zeros(B, np.bool_),
-        episode_started=np.zeros(B, np.bool_),
-        active=np.zeros(B, np.bool_),
-        objects=np.zeros((B, P, c.OBJECT_SLOTS, c.OBJECT_FEATURES), np.float32),
-        ranges=np.zeros((B, P, c.NUM_RANGES), np.float32),
-        body=np.zeros((B, P, 5), np.float32),
-        goal=np.zeros((B, P, 6), np.int8),
-        rules=np.zeros((B, P, c.MAX_RULES, 26), np.int8),
-        last_action=np.zeros((B, P, 6), np.int8),
-        last_reward=np.zeros((B, P, 1), np.float32),
-        trials_remaining=np.zeros((B, P, c.TRIAL_SLOTS), np.float32),
-        timers=np.zeros((B, P, 4), np.float32),
-        trial_start=np.zeros((B, P, 1), np.float32),
+        reward=np.zeros(lead, np.float32),
+        trial_ended=np.full(num_worlds, -1, np.int16),
+        episode_ended=np.zeros(num_worlds, np.bool_),
+        episode_started=np.zeros(num_worlds, np.bool_),
+        active=np.zeros(num_worlds, np.bool_),
+        objects=np.zeros((*lead, c.OBJECT_SLOTS, c.OBJECT_FEATURES), np.float32),
+        ranges=np.zeros((*lead, c.NUM_RANGES), np.float32),
+        body=np.zeros((*lead, 5), np.float32),
+        goal=np.zeros((*lead, 6), np.int8),
+        rules=np.zeros((*lead, R, RULE_COLUMNS), np.int8),
+        last_action=np.zeros((*lead, len(c.ACTION_SIZES)), np.int8),
+        last_reward=np.zeros((*lead, 1), np.float32),
+        trials_remaining=np.zeros((*lead, c.TRIAL_SLOTS), np.float32),
+        timers=np.zeros((*lead, 4), np.float32),
+        trial_start=np.zeros((*lead, 1), np.float32),
     )
