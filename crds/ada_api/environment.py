@@ -1,6 +1,7 @@
 """`spec.environment`: which tasks there are and what the agent sees of them."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,11 +10,27 @@ from ada_api.base import Model
 ActionGroup = Literal["move", "strafe", "turn", "pitch", "grip", "reach"]
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Closed bounds of both ends of an `IntRange`, set by the field that holds it."""
+
+    low: int
+    high: int
+
+
 class IntRange(Model):
     """A closed range of whole numbers, drawn uniformly."""
 
     min: int = Field(ge=0, le=1_000_000, description="Smallest value.")
     max: int = Field(ge=0, le=1_000_000, description="Largest value; at least `min`.")
+
+
+WorldSize = Annotated[IntRange, Bounds(6, 24)]
+Levels = Annotated[IntRange, Bounds(1, 8)]
+Rules = Annotated[IntRange, Bounds(0, 8)]
+Distractors = Annotated[IntRange, Bounds(0, 16)]
+DeadEnds = Annotated[IntRange, Bounds(0, 8)]
+Trials = Annotated[IntRange, Bounds(1, 48)]
 
 
 class TaskPool(Model):
@@ -27,17 +44,19 @@ class TaskPool(Model):
 class WorldRanges(Model):
     """Ranges from which generated worlds are drawn."""
 
-    size: IntRange = Field(IntRange(min=8, max=24), description="Tiles (1 m) along a side, walls included; 6 to 24.")
-    levels: IntRange = Field(IntRange(min=1, max=4), description="Height levels of the terrain; 1 is a flat world.")
+    size: WorldSize = Field(IntRange(min=8, max=24), description="Tiles (1 m) along a side, walls included; 6 to 24.")
+    levels: Levels = Field(
+        IntRange(min=1, max=4), description="Height levels of the terrain, 1 to 8; 1 is a flat world."
+    )
     wall_density: float = Field(0.1, ge=0, le=0.4, description="Share of inner tiles that are walls.")
 
 
 class GameRanges(Model):
     """Ranges from which generated games are drawn (AdA, appendix A.2)."""
 
-    rules: IntRange = Field(IntRange(min=1, max=4), description="Length of the chain of production rules; 0 to 8.")
-    distractors: IntRange = Field(IntRange(min=0, max=10), description="Distractor objects; 0 to 16.")
-    dead_ends: IntRange = Field(IntRange(min=0, max=2), description="Production rules that lead to a dead end; 0 to 8.")
+    rules: Rules = Field(IntRange(min=1, max=4), description="Length of the chain of production rules; 0 to 8.")
+    distractors: Distractors = Field(IntRange(min=0, max=10), description="Distractor objects; 0 to 16.")
+    dead_ends: DeadEnds = Field(IntRange(min=0, max=2), description="Production rules that lead to a dead end; 0 to 8.")
     hiding_probability: float = Field(0.75, ge=0, le=1, description="Share of games in which something is hidden.")
     frozen_probability: float = Field(0.0, ge=0, le=1, description="Chance that a type of initial object is frozen.")
 
@@ -65,12 +84,12 @@ class Environment(Model):
 
     observation: Literal["symbolic", "pixels"] = Field("pixels", description="What the agent sees.")
     players: int = Field(1, ge=1, le=2, description="Players in each task.")
-    trials: IntRange = Field(IntRange(min=1, max=6), description="Trials an episode, drawn with each task; 1 to 48.")
-    trial_seconds: list[int] = Field(
+    trials: Trials = Field(IntRange(min=1, max=6), description="Trials an episode, drawn with each task; 1 to 48.")
+    trial_seconds: list[Annotated[int, Field(ge=1, le=120)]] = Field(
         [10, 25, 40],
         min_length=1,
         max_length=16,
-        description="Durations of a trial of generated tasks, drawn uniformly; 1 to 120 s.",
+        description="Durations of a trial of generated tasks, drawn uniformly; 1 to 120 s, ascending.",
     )
     action_groups: list[ActionGroup] = Field(
         ["move", "strafe", "turn", "pitch", "grip", "reach"],

@@ -2,24 +2,30 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ada_api.base import Model
 from ada_api.curriculum import Curriculum
 from ada_api.environment import Environment
 from ada_api.operations import Checkpoint, Evaluation, FailurePolicy, Scheduling
-from ada_api.stages import Stage
+from ada_api.stages import NAME_PATTERN, Stage
 
 API_VERSION = "ada.dev/v1alpha1"
 KIND = "AdaExperiment"
+LONGEST_NAME = 40
 
 
 class Metadata(Model):
     """The part of Kubernetes' object metadata that we read."""
 
-    model_config = {**Model.model_config, "extra": "ignore"}
+    model_config = ConfigDict(**{**Model.model_config, "extra": "ignore"})
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the experiment.")
+    name: str = Field(
+        min_length=1,
+        max_length=LONGEST_NAME,
+        pattern=NAME_PATTERN,
+        description="Name: a DNS label of at most 40 characters, so that the names of its children stay readable.",
+    )
     namespace: str = Field("default", description="Namespace.")
     uid: str = Field("", description="Set by the API server.")
     generation: int = Field(0, description="Set by the API server.")

@@ -1,6 +1,6 @@
 """Evaluation, checkpoints, scheduling and failure: `evaluation`, `checkpoint`, `scheduling`, `failurePolicy`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ class Gate(Model):
     """A score a stage must reach before the next one starts."""
 
     stage: str = Field(min_length=1, max_length=40, description="Name of the stage.")
-    trials: int = Field(5, ge=1, le=48, description="Trials of the episodes that count.")
+    trials: int = Field(5, ge=1, le=48, description="Trials of the episodes that count; one of evaluation.trials.")
     score: float = Field(ge=0, le=10, description="Least median last-trial score.")
 
 
@@ -19,7 +19,9 @@ class Evaluation(Model):
     """How a stage is judged on held-out tasks when its frames are done."""
 
     tasks: int = Field(512, ge=1, le=100_000, description="Held-out tasks.")
-    trials: list[int] = Field([1, 2, 3, 5, 8, 13], min_length=1, max_length=16, description="Numbers of trials.")
+    trials: list[Annotated[int, Field(ge=1, le=48)]] = Field(
+        [1, 2, 3, 5, 8, 13], min_length=1, max_length=16, description="Numbers of trials, ascending; 1 to 48."
+    )
     repetitions: int = Field(1, ge=1, le=1000, description="Episodes a task and number of trials.")
     probe_tasks: bool = Field(False, description="Also play the hand-drawn probe tasks.")
     gates: list[Gate] = Field([], max_length=64, description="Scores that must be reached.")
@@ -29,7 +31,9 @@ class Store(Model):
     """An S3-compatible object store."""
 
     endpoint: str = Field(pattern=r"^https?://[^/\s]+$", max_length=512, description="URL of the store.")
-    bucket: str = Field(min_length=3, max_length=63, description="Bucket, which must exist.")
+    bucket: str = Field(
+        min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", description="Bucket, which must exist."
+    )
     prefix: str = Field("", max_length=512, description="Key prefix inside the bucket.")
     region: str = Field("us-east-1", max_length=64, description="Region.")
     secret_name: str | None = Field(None, max_length=253, description="Secret with `accessKey` and `secretKey`.")

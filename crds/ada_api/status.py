@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, computed_field
 
 from ada_api.base import Model
 from ada_api.progress import CommittedCheckpoint, TrialScore
@@ -92,3 +92,9 @@ class ExperimentStatus(StatusModel):
     observed_generation: int = Field(0, description="Generation of the spec the status is about.")
     stages: list[StageStatus] = Field([], description="One entry a stage.")
     conditions: list[Condition] = Field([], description="The truth; see docs/status.md.")
+
+    @computed_field(alias="nodesReady", description="Ready and wanted nodes, as `3/4`.")  # type: ignore[prop-decorator]
+    @property
+    def nodes_ready(self) -> str:
+        """Return ready and wanted nodes as one word, because a printer column can't join two fields."""
+        return f"{self.nodes.ready}/{self.nodes.desired}"
