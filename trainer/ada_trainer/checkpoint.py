@@ -1,11 +1,11 @@
 """Checkpoints of a training group: what they hold, how one is committed, found again, and read.
 
-    learner.safetensors            network, optimiser, counters, random state
-    collector-RRRRR.safetensors    random state of rank R's collector
-    agent.json                     model, observation and action groups: enough to build the network
-    curriculum.safetensors         the curriculum service's own snapshot
-    history.json                   the stage's learning curve
-    manifest.json                  last; without it the rest does not exist
+learner.safetensors            network, optimiser, counters, random state
+collector-RRRRR.safetensors    random state of rank R's collector
+agent.json                     model, observation and action groups: enough to build the network
+curriculum.safetensors         the curriculum service's own snapshot
+history.json                   the stage's learning curve
+manifest.json                  last; without it the rest does not exist
 """
 
 import json
@@ -39,7 +39,7 @@ from ada_curriculum.manifest import (
 from ada_curriculum.retention import choose_superfluous, clean_abandoned, delete_checkpoint, dependencies
 from ada_curriculum.store import ObjectMissingError, ObjectStore, StoreError
 from ada_trainer.settings import Settings
-from ada_trainer.snapshot import SnapshotError, pack, unpack
+from ada_trainer.snapshot import SnapshotError, unpack
 
 LEARNER = "learner.safetensors"
 AGENT = "agent.json"

@@ -4,7 +4,7 @@ Any failure of a collective means that a peer is gone: it becomes a RegroupError
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
@@ -24,7 +24,7 @@ class Group:
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rendezvous: dist.Store | None = None  # keys of this rendezvous id, kept over memberships
     membership: dist.Store | None = None  # keys of this membership alone
 

@@ -1,0 +1,314 @@
+"""`python -m ada_trainer train`: one worker of a training group, from joining it to leaving it.
+
+    join the group -> register, find where to begin -> restore
+    -> [collect -> update -> report -> advance -> agree -> maybe commit] until the stage has its frames
+    -> commit -> finish
+
+Every worker collects, learns and reports; the leader (rank 0) speaks for the group. Decisions that change what happens
+next (commit, stop) are taken together, once an iteration, so no worker waits for one that left.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ada_curriculum.client import CurriculumClient, CurriculumError, GenerationOver
+from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint
+from ada_curriculum.store import ObjectStore, StoreError, open_store
+from ada_trainer import resuming
+from ada_trainer.checkpoint import Committer, Restored, Snapshot, history_bytes
+from ada_trainer.elastic import group as groups
+from ada_trainer.elastic.group import Group
+from ada_trainer.elastic.names import AGENT_VARIABLE
+from ada_trainer.elastic.processes import die_with_parent
+from ada_trainer.elastic.verdict import leave_verdict
+from ada_trainer.elastic.watchdog import Watchdog
+from ada_trainer.exits import (
+    EXIT_CONFIGURATION,
+    EXIT_DONE,
+    EXIT_REGROUP,
+    EXIT_STOPPED,
+    EXIT_TROUBLE,
+    ConfigurationError,
+    RegroupError,
+)
+from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, WorkerMetrics, numbers, resident_bytes
+from ada_trainer.settings import Settings, parse, read_settings
+from ada_trainer.snapshot import pack
+from ada_trainer.work import Work, make_work
+
+CURRICULUM_PATIENCE_S = 180.0
+
+logger = logging.getLogger("ada_trainer.loop")
+
+
+class Ending(Enum):
+    """How a worker's part ends."""
+
+    TRAINED = EXIT_DONE
+    STOPPED = EXIT_STOPPED  # this worker was told to stop, or the whole stage was
+    RELEASED = EXIT_REGROUP  # another member was told to stop; the rest meets again
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far the stage is, over all workers and memberships."""
+
+    frames: int = 0
+    updates: int = 0
+    skipped_updates: int = 0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked of the group in this iteration, known to all workers alike."""
+
+    signals: int  # workers that were told to stop
+    commit: bool
+    stop: bool  # the stage is to stop
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one worker; returns its exit code."""
+    options = parse("train", arguments)
+    rank = os.environ.get("RANK", "0")
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {rank} %(name)s: %(message)s"
+    )
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: told.set())
+    try:
+        if (agent := os.environ.get(AGENT_VARIABLE)) is not None:
+            die_with_parent(int(agent))
+        code, message = run(read_settings(options), told), ""
+    except (ConfigurationError, RegroupError, CurriculumError, CheckpointError, StoreError, OSError) as error:
+        code, message = exit_code(error, told), f"{type(error).__name__}: {error}"
+        logger.error("%s", message)
+    if message:
+        leave_verdict(message)
+    logging.shutdown()
+    sys.stderr.flush()
+    # Threads of torch's collectives may still wait for peers that are gone; nothing is left to be done for them.
+    os._exit(code)
+
+
+def exit_code(error: Exception, told: threading.Event) -> int:
+    """Return how a worker ends that met an error."""
+    match error:
+        case ConfigurationError():
+            return EXIT_CONFIGURATION
+        case RegroupError() | GenerationOver():
+            return EXIT_STOPPED if told.is_set() else EXIT_REGROUP
+    return EXIT_TROUBLE
+
+
+def run(settings: Settings, told: threading.Event) -> int:
+    """Join the group, train, and return the exit code."""
+    patience_s = float(settings.experiment.spec.failure_policy.stall_seconds)
+    group = groups.join(settings.rendezvous_address, settings.rendezvous_id, patience_s, os.environ)
+    watchdog = None
+    if group.membership is not None:
+        watchdog = Watchdog(group.membership, group.rank, group.world_size, patience_s)
+        watchdog.start()
+    client = CurriculumClient(settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S)
+    store = open_store(settings.store_uri)
+    start = resuming.agree_on_start(settings, group, store, client)
+    worker = Worker(settings, group, store, client, start, told, watchdog)
+    try:
+        worker.restore(resuming.read_start(settings, start))
+        ending = worker.train()
+    finally:
+        worker.close()
+    if watchdog is not None:
+        watchdog.stop()
+    return ending.value
+
+
+class Worker:
+    """One member of the group at work."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: Group,
+        store: ObjectStore,
+        client: CurriculumClient,
+        start: resuming.Start,
+        told: threading.Event,
+        watchdog: Watchdog | None = None,
+        work: Work | None = None,
+    ) -> None:
+        """Prepare; `work` is made from the settings unless given."""
+        self.settings, self.group, self.client = settings, group, client
+        self.stage = settings.stage.name
+        self.generation = start.generation
+        self.name = f"{settings.rendezvous_id}/{group.rank}"
+        self.told = told
+        self.watchdog = watchdog
+        self.work = work or make_work(settings, group, client, start.generation, self.name)
+        self.counts = Counts()
+        resumed = Lineage(uri=start.uri, digest=start.digest) if start.uri and start.digest else None
+        self.committer = Committer(store, settings, start.generation, resumed, self._announce)
+        self.committed_frames = 0
+        self.last_commit = time.monotonic()
+        self.metrics = WorkerMetrics(settings.name, self.stage, group.rank)
+        directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
+        self.metrics_directory = Path(directory) if directory else None
+
+    def restore(self, restored: Restored | None) -> None:
+        """Take over a checkpoint; without one the stage begins."""
+        if restored is None:
+            self.work.begin(0)
+            return
+        manifest = restored.checkpoint.manifest
+        learner = dict(restored.learner)
+        self.counts = Counts(**learner.pop("counts"))
+        self.committed_frames = manifest.frames
+        self.metrics.checkpoint_time = manifest.time
+        self.metrics.gauges["checkpoint_frames"] = manifest.frames
+        same_group = len(restored.collectors) == self.group.world_size
+        collector = restored.collectors[self.group.rank] if same_group else None
+        self.work.load(learner, collector, self.counts.frames)
+
+    def train(self) -> Ending:
+        """Go through the schedule until the stage has its frames or the group is to stop."""
+        while self.counts.frames < self.settings.stage.frames:
+            if self.watchdog is not None:
+                self.watchdog.step()
+            seconds = Stopwatch()
+
+            # One unroll in every world, then one round of updates, both by all workers.
+            experience = self.work.collect()
+            seconds.lap("collect")
+            figures = self.work.update(experience, self.counts.frames)
+            seconds.lap("update")
+            self._count(figures.frames, figures.updates, figures.skipped_updates)
+
+            # Episodes that ended go back to the curriculum; then all workers learn what is wanted of them.
+            self.client.report(self.stage, self.generation, self.name, figures.results)
+            wishes = self._agree(figures.losses)
+            seconds.lap("report")
+
+            stopping = wishes.stop or wishes.signals > 0
+            if stopping or wishes.commit:
+                self._commit(wait=stopping)
+            seconds.lap("commit")
+            self._publish(figures, seconds)
+            if stopping:
+                return Ending.STOPPED if wishes.stop or self.told.is_set() else Ending.RELEASED
+        self._finish()
+        return Ending.TRAINED
+
+    def close(self) -> None:
+        """Let go of simulators, service and threads."""
+        self.committer.close()
+        self.work.close()
+        self.client.close()
+
+    def _count(self, frames: int, updates: int, skipped_updates: int) -> None:
+        """Add an iteration; frames are this worker's own, updates are the group's already."""
+        (frames,) = self.group.total(frames)
+        self.counts = Counts(
+            self.counts.frames + frames, self.counts.updates + updates, self.counts.skipped_updates + skipped_updates
+        )
+
+    def _agree(self, losses: dict[str, float]) -> Wishes:
+        """Tell the curriculum service how far the group is, and let all workers know what is wanted."""
+        commit = stop = False
+        if self.group.is_leader:
+            counts = self.counts
+            asked = self.client.advance(
+                self.stage, self.generation, counts.frames, counts.updates, counts.skipped_updates, losses
+            )
+            stop = asked.stop
+            commit = asked.commit or (self._commit_is_due() and not self.committer.is_busy)
+        signals, commits, stops = self.group.total(int(self.told.is_set()), int(commit), int(stop))
+        return Wishes(signals, commits > 0, stops > 0)
+
+    def _commit_is_due(self) -> bool:
+        rule = self.settings.experiment.spec.checkpoint
+        if time.monotonic() - self.last_commit >= rule.interval_seconds:
+            return True
+        return rule.interval_frames is not None and (
+            self.counts.frames - self.committed_frames >= rule.interval_frames
+        )
+
+    def _commit(self, wait: bool) -> None:
+        """Take a snapshot together and commit it; in the background unless somebody waits for it."""
+        collectors = self.group.gather(pack(self.work.collector_state()))
+        if self.group.is_leader:
+            snapshot = Snapshot(
+                frames=self.counts.frames,
+                updates=self.counts.updates,
+                learner=pack({**self.work.learner_state(), "counts": vars(self.counts)}),
+                collectors=tuple(collectors),
+                curriculum=self.client.snapshot(self.stage),
+                history=history_bytes(self.client.history(self.stage)),
+            )
+            if wait:
+                self.committer.commit_now(snapshot)
+            else:
+                self.committer.begin(snapshot)
+        # Nobody leases or reports before the curriculum's snapshot is taken, nor leaves before the commit stands.
+        self.group.barrier()
+        self.committed_frames = self.counts.frames
+        self.last_commit = time.monotonic()
+
+    def _announce(self, checkpoint: StoredCheckpoint) -> None:
+        """Tell of a commit. It stands whether or not the service can be told: a restart finds it in the store."""
+        frames = checkpoint.manifest.frames
+        try:
+            self.client.commit(self.stage, self.generation, checkpoint.uri, checkpoint.digest, frames)
+        except CurriculumError as error:
+            logger.warning("could not announce %s: %s", checkpoint.uri, error)
+        self.metrics.checkpoint_time = checkpoint.manifest.time
+        self.metrics.gauges["checkpoint_frames"] = frames
+
+    def _finish(self) -> None:
+        """Commit the last state and tell that the stage is trained."""
+        if self.watchdog is not None:
+            self.watchdog.step()
+        self._commit(wait=True)
+        if self.group.is_leader:
+            self.client.finish(self.stage, self.generation, "trained")
+        self.group.barrier()
+
+    def _publish(self, figures: Any, seconds: "Stopwatch") -> None:
+        if self.metrics_directory is None:
+            return
+        metrics, total = self.metrics, sum(seconds.parts.values())
+        metrics.counters = {**vars(self.counts), **self.work.totals()}
+        metrics.gauges |= {
+            "world_size": self.group.world_size,
+            "generation": self.generation,
+            "frames_per_second": figures.frames * self.group.world_size / total if total > 0 else 0.0,
+            "goodput": (seconds.parts["collect"] + seconds.parts["update"]) / total if total > 0 else 0.0,
+            "checkpoint_duration_seconds": self.committer.duration_s,
+            "resident_bytes": resident_bytes(),
+        }
+        metrics.losses, metrics.seconds = numbers(figures.losses), seconds.parts
+        metrics.write(self.metrics_directory, self.group.local_rank)
+
+
+class Stopwatch:
+    """Time of the parts of an iteration."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self.parts: dict[str, float] = {}  # seconds
+        self._mark = time.monotonic()
+
+    def lap(self, part: str) -> None:
+        """Book the time since the last lap on a part."""
+        now = time.monotonic()
+        self.parts[part] = self.parts.get(part, 0.0) + now - self._mark
+        self._mark = now
