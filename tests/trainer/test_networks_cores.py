@@ -1,0 +1,109 @@
+"""The memories against slow and obvious references, and the published sizes."""
+
+import math
+
+import pytest
+import torch
+from ada_api.stages import AgentModel
+from ada_trainer.networks.gru import Gru, gru_sequence
+from ada_trainer.networks.presets import PRESETS, Sizes, sizes_of
+from ada_trainer.networks.transformer_xl import Block, TransformerXl
+from torch import Tensor, nn
+
+PUBLISHED = {"6m": 6, "23m": 23, "42m": 42, "57m": 57, "75m": 75, "169m": 169, "265m": 265}
+
+
+def test_the_sequence_function_has_torchs_own_values_and_gradients_with_clears() -> None:
+    torch.manual_seed(0)
+    T, B, D = 12, 4, 6
+    reference = nn.GRUCell(D, D).double()
+    x = torch.randn(T, B, D, dtype=torch.float64, requires_grad=True)
+    start = torch.randn(B, D, dtype=torch.float64, requires_grad=True)
+    keep = (torch.rand(T, B) > 0.2).double()
+    weights = torch.randn(T, B, D, dtype=torch.float64)
+    h, outputs = start, []
+    for t in range(T):
+        h = reference(x[t], h * keep[t][:, None])
+        outputs.append(h)
+    inputs = [x, start, *reference.parameters()]
+    expected = torch.stack(outputs)
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
+    ours = gru_sequence(
+        x @ reference.weight_ih.t() + reference.bias_ih, start, keep, reference.weight_hh, reference.bias_hh
+    )
+    torch.testing.assert_close(ours, expected)
+    for mine, theirs in zip(torch.autograd.grad((ours * weights).sum(), inputs), expected_gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_keep_gates_are_born_with_time_constants_of_up_to_a_hundred_timesteps() -> None:
+    torch.manual_seed(0)
+    core = Gru(512)
+    bias = core.from_memory.bias[512:1024]
+    assert 0 <= bias.min() < 0.3 and math.log(90) < bias.max() <= math.log(101)
+
+
+def reference_attention(block: Block, x: Tensor, sinusoids: Tensor, episode: Tensor, memory: int) -> Tensor:
+    """One block over one world, [T, D], timestep by timestep and pair by pair, as Dai et al. write it."""
+    T, D = x.shape
+    N, H = block.heads, D // block.heads
+    q, k, v = block.query_key_value(block.attention_norm(x)).view(T, 3, N, H).unbind(1)
+    attended = torch.zeros(T, N, H)
+    for n in range(N):
+        for t in range(T):
+            seen = [j for j in range(max(0, t - memory), t + 1) if episode[j] == episode[t]]
+            scores = []
+            for j in seen:
+                age_key = block.from_age(sinusoids[t - j]).view(N, H)[n]
+                content = (q[t, n] + block.content_bias[n, 0]) @ k[j, n]
+                scores.append((content + (q[t, n] + block.age_bias[n, 0]) @ age_key) / math.sqrt(H))
+            attended[t, n] = torch.softmax(torch.stack(scores), 0) @ v[seen, n]
+    x = x + block.attention_out(attended.flatten(1))
+    gate, up = block.gate_and_up(block.feed_forward_norm(x)).chunk(2, -1)
+    return x + block.down(nn.functional.gelu(gate) * up)
+
+
+def test_the_transformer_attends_as_written_down_pair_by_pair() -> None:
+    torch.manual_seed(0)
+    core = TransformerXl(Sizes(width=8, layers=1, heads=2, memory=4, embedding=8))
+    block = core.blocks[0]
+    assert isinstance(block, Block)
+    nn.init.normal_(block.content_bias)
+    nn.init.normal_(block.age_bias)
+    x = torch.randn(11, 3, 8)
+    clear = torch.rand(11, 3) < 0.2
+    ours, _ = core.unroll(x, core.initial_state(3), clear)
+    for b in range(3):
+        expected = reference_attention(block, x[:, b], core.sinusoids, clear[:, b].cumsum(0), 4)
+        torch.testing.assert_close(ours[:, b], core.norm(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_older_than_the_memory_and_nothing_later_reaches_a_timestep() -> None:
+    torch.manual_seed(0)
+    core = TransformerXl(Sizes(width=8, layers=1, heads=2, memory=3, embedding=8))
+    x = torch.randn(9, 1, 8, requires_grad=True)
+    out, _ = core.unroll(x, core.initial_state(1), torch.zeros(9, 1, dtype=torch.bool))
+    out[6].square().sum().backward()
+    assert x.grad is not None
+    reached = x.grad.abs().sum((1, 2)) > 0
+    assert reached.tolist() == [False, False, False, True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_presets_have_the_published_number_of_parameters(name: str) -> None:
+    sizes = PRESETS[name]
+    with torch.device("meta"):
+        core = TransformerXl(sizes)
+    matrices = sum(
+        weight.numel()
+        for part, weight in core.blocks.named_parameters()
+        if part.endswith(".weight") and weight.ndim == 2 and "from_age" not in part
+    )
+    assert matrices == pytest.approx(12 * sizes.layers * sizes.width**2, rel=5e-4)
+    assert matrices / 1e6 == pytest.approx(PUBLISHED[name], abs=1)
+    assert sizes.width % sizes.heads == 0 and sizes.layers == 6 and sizes.memory == 300
+
+
+def test_what_the_model_sets_wins_over_the_preset() -> None:
+    sizes = sizes_of(AgentModel(preset="micro", memory=60))
+    assert (sizes.width, sizes.memory) == (PRESETS["micro"].width, 60)

@@ -1,0 +1,1 @@
+"""Losses and returns as functions of tensors."""

@@ -1,0 +1,166 @@
+"""The agent: encoders, memory, policy and value. One timestep when acting (`step`), many when learning (`unroll`).
+
+Goal and rules change only with the episode. Their encoding is kept in the state when acting, and computed once for
+each episode that touches the unroll when learning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from ada_api.stages import AgentModel
+from ada_sim.constants import ACTION_GROUPS, ACTION_REST, ACTION_SIZES
+from ada_sim.observation import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ada_trainer.algorithms import policies
+from ada_trainer.exits import ConfigurationError
+from ada_trainer.networks.encoders import PixelEncoder, SymbolicEncoder
+from ada_trainer.networks.gru import Gru
+from ada_trainer.networks.layers import RELU_GAIN, linear
+from ada_trainer.networks.presets import Sizes, sizes_of
+from ada_trainer.networks.reader import ObjectReader
+from ada_trainer.networks.task_encoder import TaskEncoder
+from ada_trainer.networks.transformer_xl import TransformerXl
+
+Observation = Mapping[str, Tensor]
+POLICY_GAIN = 0.01  # nearly uniform at birth
+VALUE_GAIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOutput:
+    """Policy and value of each timestep."""
+
+    logits: tuple[Tensor, ...]  # [..., A_g] for each controlled group
+    value: Tensor  # [...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """What the agent carries from timestep to timestep. `step` may write into it: keep a `clone` if needed later."""
+
+    memory: Any  # the core's own: a tensor or a TransformerState
+    task: Tensor  # [B, D]: encoded goal and rules of the present episode
+    known: Tensor  # bool [B]: `task` is up to date
+
+
+class AgentNetwork(nn.Module):
+    """The network of one agent, for the observation and the action groups of an experiment."""
+
+    rest: Tensor
+
+    def __init__(self, model: AgentModel, specification: Sequence[Field], action_groups: Sequence[str]) -> None:
+        """Build the network; raises ConfigurationError for a model that can't be built."""
+        super().__init__()
+        sizes = sizes_of(model)
+        shapes = {field.name: field.shape for field in specification}
+        self.groups = tuple(ACTION_GROUPS.index(name) for name in sorted(action_groups, key=ACTION_GROUPS.index))
+        self.choices = tuple(ACTION_SIZES[group] for group in self.groups)
+        self.width = sizes.width
+        self.task_encoder = TaskEncoder(sizes.embedding, sizes.width)
+        self.encoder: SymbolicEncoder | PixelEncoder
+        self.reader: ObjectReader | None = None
+        if "objects" in shapes:
+            self.encoder = SymbolicEncoder(shapes, self.groups, sizes.embedding, sizes.width)
+            self.reader = ObjectReader(sizes.width, shapes["objects"][-1], sizes.embedding)
+        else:
+            self.encoder = PixelEncoder(shapes, self.groups, sizes.width)
+        self.core = _core(model, sizes)
+        read = sizes.embedding if self.reader else 0
+        self.hidden = linear(sizes.width + read, sizes.width, RELU_GAIN)
+        self.policy = linear(sizes.width, sum(self.choices), POLICY_GAIN)
+        self.value = linear(sizes.width, 1, VALUE_GAIN)
+        self.register_buffer("rest", torch.tensor(ACTION_REST, dtype=torch.int8), persistent=False)
+
+    def initial_state(self, batch: int) -> AgentState:
+        """Return the state of `batch` agents that have seen nothing."""
+        like = self.hidden.bias
+        return AgentState(
+            memory=self.core.initial_state(batch),
+            task=like.new_zeros(batch, self.width),
+            known=torch.zeros(batch, dtype=torch.bool, device=like.device),
+        )
+
+    def step(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
+        """Act at one timestep. `clear`, bool [B], empties memories before it: where an episode starts."""
+        observation = _visible(observation)
+        task = state.task
+        rows = (clear | ~state.known).nonzero()[:, 0]
+        if len(rows):
+            encoded = self.task_encoder(observation["goal"][rows], observation["rules"][rows])
+            task = task.index_put((rows,), encoded)
+        x = self.encoder(observation, task)
+        x, memory = self.core.step(x, state.memory, clear)
+        return self._heads(x, observation), AgentState(memory, task, torch.ones_like(clear))
+
+    def unroll(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
+        """Go through T timesteps, [T, B, ...], from `state`, which stays as it is. Equal to T times `step`."""
+        observation = _visible(observation)
+        encoded, episode = self._encode_tasks(observation, clear)
+        x = self.encoder(observation, functional.embedding(episode, encoded))
+        x, memory = self.core.unroll(x, state.memory, clear)
+        task = encoded[episode[-1]].detach()
+        return self._heads(x, observation), AgentState(memory, task, torch.ones_like(clear[-1]))
+
+    def _encode_tasks(self, observation: Observation, clear: Tensor) -> tuple[Tensor, Tensor]:
+        """Return encodings [N, D] of the N episodes that touch the unroll, and each timestep's row, int64 [T, B]."""
+        first = clear.t().clone()  # world by world, so that an episode's timesteps follow each other
+        first[:, 0] = True
+        world, time = first.nonzero(as_tuple=True)
+        encoded = self.task_encoder(observation["goal"][time, world], observation["rules"][time, world])
+        episode = first.flatten().cumsum(0).sub_(1).view_as(first).t()
+        return encoded, episode
+
+    def _heads(self, x: Tensor, observation: Observation) -> AgentOutput:
+        if self.reader is not None:
+            x = torch.cat([x, self.reader(x, observation["objects"])], -1)
+        hidden = functional.relu(self.hidden(x))
+        return AgentOutput(self.policy(hidden).split(self.choices, -1), self.value(hidden)[..., 0])
+
+    def forget_tasks(self, state: AgentState) -> AgentState:
+        """Return the state with goals and rules to be encoded anew: the parameters have changed."""
+        return replace(state, known=torch.zeros_like(state.known))
+
+    def select(self, state: AgentState, worlds: Tensor) -> AgentState:
+        """Return the state of these worlds (int64 [N])."""
+        return AgentState(self.core.select(state.memory, worlds), state.task[worlds], state.known[worlds])
+
+    def clone(self, state: AgentState) -> AgentState:
+        """Return a copy that later steps leave alone."""
+        return AgentState(self.core.clone(state.memory), state.task.clone(), state.known.clone())
+
+    def sample(self, output: AgentOutput, generator: torch.Generator) -> Tensor:
+        """Draw actions, int8 [..., 6]: groups that are not controlled rest."""
+        chosen = policies.sample(output.logits, generator)
+        actions = self.rest.expand(*chosen.shape[:-1], -1).clone()
+        actions[..., self.groups] = chosen.to(torch.int8)
+        return actions
+
+    def log_prob(self, output: AgentOutput, actions: Tensor) -> Tensor:
+        """Return the log-probability, [...], of actions [..., 6]."""
+        return policies.log_prob(output.logits, actions[..., self.groups])
+
+
+def _core(model: AgentModel, sizes: Sizes) -> Gru | TransformerXl:
+    match model.core:
+        case "transformer-xl":
+            return TransformerXl(sizes)
+        case "gru":
+            for name in ("layers", "heads", "memory"):
+                if getattr(model, name) is not None:
+                    raise ConfigurationError(f"model.{name} is set, but core gru has none: remove it")
+            return Gru(sizes.width)
+        case "gru-attention":
+            raise ConfigurationError("model.core gru-attention is not implemented: use transformer-xl or gru")
+
+
+def _visible(observation: Observation) -> Observation:
+    """Leave out the object slots that are empty throughout: objects fill their slots from the first."""
+    objects = observation.get("objects")
+    if objects is None:
+        return observation
+    used = max(1, int(objects[..., 0].flatten(0, -2).amax(0).sum()))
+    return {**observation, "objects": objects[..., :used, :]}

@@ -1,0 +1,28 @@
+"""The memory looks at the objects in sight.
+
+A query from the memory is multiplied with a key of every visible object; product and value go through one layer, and
+the results are summed. Not a softmax: "none of these" must be possible. Without it a small agent has to carry what it
+knows of all objects through the memory to the policy; with it, only what to look for.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ada_trainer.networks.layers import RELU_GAIN, linear
+
+
+class ObjectReader(nn.Module):
+    """Memory [..., D] and objects [..., O, F] (first feature: present) to [..., E]."""
+
+    def __init__(self, width: int, features: int, embedding: int) -> None:
+        super().__init__()
+        self.query = linear(width, embedding)
+        self.key_value = linear(features, 2 * embedding)
+        self.out = linear(2 * embedding, embedding, RELU_GAIN)
+
+    def forward(self, memory: Tensor, objects: Tensor) -> Tensor:
+        key, value = self.key_value(objects).chunk(2, -1)
+        match = self.query(memory)[..., None, :] * key
+        seen: Tensor = functional.relu(self.out(torch.cat([match, value], -1))) * objects[..., :1]
+        return seen.sum(-2)
