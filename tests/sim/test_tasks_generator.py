@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ada_api.environment import Environment, GameRanges, IntRange, TaskPool, WorldRanges
+from ada_sim.tasks.counting import distinct_games, distinct_tasks, distinct_worlds
 from ada_sim.tasks.generator import GeneratedTask, Generator
 from ada_sim.tasks.metrics import METRICS, PAPER_MEANS, metrics_of, productive_rules, shortest_plan
 from ada_sim.tasks.source import TaskSource
@@ -236,3 +237,23 @@ def test_a_goal_nobody_can_reach_has_no_plan() -> None:
     task = read_template("lost", text).task(0)
     assert shortest_plan(task) is None
     assert task.game.goals[0] == Predicate(Relation.NEAR, PLAYER_1, 3)
+
+
+def test_there_are_more_distinct_tasks_than_the_paper_counts() -> None:
+    assert distinct_tasks(Environment()) > 10**40
+
+
+def test_the_count_is_the_number_of_games_where_that_can_be_enumerated() -> None:
+    environment = Environment(
+        world=WorldRanges(size=IntRange(min=6, max=6), levels=IntRange(min=1, max=1), wall_density=0.4),
+        game=GameRanges(
+            rules=IntRange(min=0, max=0),
+            distractors=IntRange(min=0, max=0),
+            dead_ends=IntRange(min=0, max=0),
+            hiding_probability=0,
+        ),
+    )
+    assert distinct_worlds(environment) == 2**4, "walls on any of the four spots (1, 1), (1, 3), (3, 1), (3, 3)"
+    tasks = [each.task for side in (False, True) for each in drawn(environment, 2500, held_out=side)]
+    with_player = {task.game.goals for task in tasks if task.game.goals[0].first == PLAYER_1}
+    assert len(with_player) == distinct_games(environment) == 4 * 2 * 12
