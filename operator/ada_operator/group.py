@@ -3,9 +3,8 @@
 A group's pod template never changes; other settings of its pods take effect when the group is next made anew. Reasons
 to make it anew, in order:
 
-    the rendezvous store lost its memory          free; no node could meet again
     spec.stages[].trainer.nodes changed           free; the bounds are fixed at the rendezvous
-    the Job ended without the stage being trained free; nobody is left
+    the Job ended without the stage being trained counted as a stall; nobody is left
     too many updates were not finite              onNan, counted
     the score collapsed                           onCollapse, counted
     no progress for too long                      onStall, counted
@@ -24,7 +23,7 @@ from ada_operator.manifests import programs
 from ada_operator.manifests import stage as manifests
 from ada_operator.manifests.programs import Group, Pinned
 from ada_operator.observed import Manifest
-from ada_operator.restarts import counted_failure, excuse, group_restarts, new_group
+from ada_operator.restarts import counted_failure, group_restarts, new_group
 from ada_operator.view import Failure, Step, View
 
 SETTLE_S = 60.0  # time for the last report to arrive after a Job is complete
@@ -50,12 +49,9 @@ def start(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None)
     wanted = wanted_nodes(stage.trainer.nodes, view.experiment.spec.nodes)
     if left:
         return Step(memory, "Regrouping", f"waiting for {len(left)} pods to stop: {left[0]}", nodes=(0, wanted))
-    if view.rendezvous is None:
-        return Step(memory, "Starting", "waiting for the rendezvous store", nodes=(0, wanted))
     resume = memory.resume
     group = Group(
         generation=memory.generation + 1,
-        rendezvous=view.rendezvous,
         nodes=wanted,
         resized=timestamp(view.now),
         teacher=teacher,
@@ -79,38 +75,38 @@ def carry_on(view: View, stage: Stage, memory: StageStatus, job: Manifest) -> St
     generation = max(memory.generation, int(annotations.get(names.GENERATION_ANNOTATION, 0)))
     memory = memory.model_copy(update={"phase": "Training", "generation": generation})
     pods = view.pods("trainer", stage)
-    trouble = lost_footing(view, stage, job, annotations)
-    if trouble is None and view.rendezvous is not None:
-        memory = group_restarts(memory, pods)
-        failure = counted_failure(view, "trainer", stage, memory)
-        if failure is not None:
-            return Step(memory, "Failed", failure.message, failure=failure)
-        trouble = ended(view, stage, job) or ill(view, stage, memory) or stalled(view, stage, pods)
+    memory = group_restarts(memory, pods)
+    failure = counted_failure(view, "trainer", stage, memory)
+    if failure is not None:
+        return Step(memory, "Failed", failure.message, failure=failure)
+    trouble = (
+        resized_bounds(stage, annotations) or ended(view, job) or ill(view, stage, memory) or stalled(view, stage, pods)
+    )
     if trouble is not None:
         return give_up(view, stage, memory, trouble)
     return keep(view, stage, memory, job, pods, annotations)
 
 
-def lost_footing(view: View, stage: Stage, job: Manifest, annotations: dict[str, str]) -> Trouble | None:
-    """Return why the group rests on something that is no more, if it does."""
-    if view.rendezvous is not None and view.rendezvous != annotations.get(names.RENDEZVOUS_ANNOTATION):
-        return Trouble("RendezvousLost", "the rendezvous store was restarted", "restart", "rendezvous")
+def resized_bounds(stage: Stage, annotations: dict[str, str]) -> Trouble | None:
+    """Return whether the stage's bounds are others than those the group met with."""
     bounds = programs.node_bounds(stage)
-    if bounds != annotations.get(names.BOUNDS_ANNOTATION, bounds):
-        return Trouble("BoundsChanged", f"trainer.nodes is now {bounds}", "restart")
-    return None
+    if bounds == annotations.get(names.BOUNDS_ANNOTATION, bounds):
+        return None
+    return Trouble("BoundsChanged", f"trainer.nodes is now {bounds}", "restart")
 
 
-def ended(view: View, stage: Stage, job: Manifest) -> Trouble | None:
+def ended(view: View, job: Manifest) -> Trouble | None:
     """Return whether the Job is over although the stage is not trained."""
     for condition in job.get("status", {}).get("conditions", []):
         if condition["type"] == "Failed" and condition["status"] == "True":
             if condition.get("reason") == "PodFailurePolicy":
                 return Trouble("ConfigurationError", str(condition.get("message")), "fail")
-            return Trouble("GroupEnded", f"the trainer Job failed: {condition.get('reason')}", "restart")
+            return Trouble("GroupEnded", f"the trainer Job failed: {condition.get('reason')}", "restart", "stall")
         since = seconds(condition.get("lastTransitionTime"), view.now)
         if condition["type"] == "Complete" and condition["status"] == "True" and view.now - since > SETTLE_S:
-            return Trouble("GroupEnded", "the trainer Job is complete, but the stage is not trained", "restart")
+            return Trouble(
+                "GroupEnded", "the trainer Job is complete, but the stage is not trained", "restart", "stall"
+            )
     return None
 
 
@@ -158,9 +154,7 @@ def give_up(view: View, stage: Stage, memory: StageStatus, trouble: Trouble) -> 
     if trouble.remedy == "fail":
         failure = Failure(trouble.reason, f"stage {stage.name}: {trouble.message}")
         return Step(memory, "Failed", failure.message, failure=failure)
-    if trouble.cause == "rendezvous":
-        memory = excuse(memory)
-    elif trouble.cause is not None:
+    if trouble.cause is not None:
         counts = memory.restarts
         raised = counts.model_copy(update={trouble.cause: getattr(counts, trouble.cause) + 1})
         memory = memory.model_copy(update={"restarts": raised})
@@ -191,7 +185,6 @@ def keep(
     nodes = target_nodes(bounds, wanted, current, seconds(resized, view.now), pods, view.now)
     group = Group(
         generation=memory.generation,
-        rendezvous=annotations.get(names.RENDEZVOUS_ANNOTATION, ""),
         nodes=nodes,
         resized=resized if nodes == current else timestamp(view.now),
     )
@@ -209,7 +202,7 @@ def keep(
         message,
         objects,
         trains=trains,
-        degraded=degraded(pods, ready, wanted),
+        degraded=degraded(pods, wanted, trains=trains and progress is not None and progress.phase != "trained"),
         nodes=(ready, wanted),
     )
 
@@ -219,16 +212,17 @@ def progress_message(view: View, stage: Stage) -> str:
     return f"stage {stage.name} trains towards {stage.frames} frames"
 
 
-def degraded(pods: list[Manifest], ready: int, wanted: int) -> tuple[str, str] | None:
-    """Return why the group has fewer nodes than wanted, or None if it has them."""
+def degraded(pods: list[Manifest], wanted: int, *, trains: bool) -> tuple[str, str] | None:
+    """Return what keeps pods from starting, or why a group that trains has fewer nodes than wanted, if so."""
     for pod in pods:
         blocked = blocked_reason(pod)
         if blocked is not None:
             return "PodsBlocked", blocked[1]
-    if ready >= wanted:
+    running = sum(pod.get("status", {}).get("phase") == "Running" for pod in pods)
+    if not trains or running >= wanted:
         return None
     for pod in pods:
         said = unschedulable(pod)
         if said is not None:
-            return "FewerNodes", f"{ready} of {wanted} nodes are ready; node {index(pod)} finds no place: {said}"
-    return "FewerNodes", f"{ready} of {wanted} nodes are ready"
+            return "FewerNodes", f"{running} of {wanted} nodes run; node {index(pod)} finds no place: {said}"
+    return "FewerNodes", f"{running} of {wanted} nodes run"

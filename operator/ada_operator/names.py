@@ -11,8 +11,6 @@ STAGE_LABEL = "ada.dev/stage"
 PART_LABEL = "ada.dev/part"
 
 GENERATION_ANNOTATION = "ada.dev/generation"  # number of the training group a Job was made for
-RENDEZVOUS_ANNOTATION = "ada.dev/rendezvous"  # incarnation of the rendezvous store that the group relies on
-TEMPLATE_ANNOTATION = "ada.dev/template"  # digest of the pod template a Job was made with
 BOUNDS_ANNOTATION = "ada.dev/nodes"  # MIN:MAX the group's rendezvous was told
 RESIZED_ANNOTATION = "ada.dev/resized"  # when the number of pods asked for last changed
 

@@ -64,15 +64,6 @@ def new_group(memory: StageStatus) -> StageStatus:
     return memory.model_copy(update={"group_restarts": RestartCounts()})
 
 
-def excuse(memory: StageStatus) -> StageStatus:
-    """Return the status with the present group's crashes counted as disruptions: what they leaned on was lost."""
-    group, total = memory.group_restarts, memory.restarts
-    excused = total.model_copy(
-        update={"code": total.code - group.code, "disruption": total.disruption + max(group.code, 1)}
-    )
-    return memory.model_copy(update={"restarts": excused, "group_restarts": RestartCounts()})
-
-
 def counted_failure(view: View, part: names.Part, stage: Stage, memory: StageStatus) -> Failure | None:
     """Return why the stage must fail because of a Job's pods, or None."""
     found = failures(view.pods(part, stage))

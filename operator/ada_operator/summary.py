@@ -85,7 +85,10 @@ def step_conditions(view: View, before: list[Condition], step: Step, finished: b
         put("Suspended", "Unknown", "Committing", step.message)
     else:
         put("Suspended", "False", "NotSuspended")
-    put("Succeeded", "True" if finished else "False", "AllStagesTrained" if finished else "InProgress")
+    if finished:
+        put("Succeeded", "True", "AllStagesTrained", "all stages are trained and evaluated")
+    else:
+        put("Succeeded", "False", "InProgress")
     if step.failure is not None:
         put("Failed", "True", step.failure.reason, step.failure.message)
     else:

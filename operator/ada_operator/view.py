@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from ada_api.experiment import AdaExperiment
 from ada_api.progress import StageProgress
@@ -125,17 +124,6 @@ class View:
             return False
         deadline = pod["metadata"].get("deletionTimestamp")
         return deadline is None or self.now - seconds(deadline, self.now) < LINGER_S
-
-    @cached_property
-    def rendezvous(self) -> str | None:
-        """Return the incarnation of the rendezvous store, which keeps its state in memory; None if it isn't ready."""
-        if self.ready_replicas("rendezvous") < 1:
-            return None
-        for pod in self.pods("rendezvous"):
-            statuses = pod.get("status", {}).get("containerStatuses", [])
-            if statuses and not pod["metadata"].get("deletionTimestamp"):
-                return f"{pod['metadata']['uid']}/{statuses[0].get('restartCount', 0)}"
-        return None
 
     def settings(self) -> tuple[Manifest, ...]:
         """Return what stays as long as the experiment does."""

@@ -137,7 +137,7 @@ class Machine:
                 pod.running.kill()
                 pod.kill_at = now + KILL_AGAIN_S
             return
-        ended = containers.terminated(code, processes.tail(pod.running.log), now)
+        ended = containers.terminated(code, processes.tail(pod.running.log, pod.running.log_start), now)
         steady = now - pod.running.started >= STEADY_S
         pod.running, pod.probe = None, None
         if pod.kill_at is not None:

@@ -19,6 +19,7 @@ class Running:
 
     process: subprocess.Popen[bytes]
     log: Path
+    log_start: int  # bytes that were in the log before
     started: float
 
     def exit_code(self) -> int | None:
@@ -46,6 +47,7 @@ def start(command: list[str], environment: dict[str, str], log: Path, now: float
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
+        log_start = output.tell()
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(INIT), str(os.getpid()), *command],
             env=environment,
@@ -54,19 +56,21 @@ def start(command: list[str], environment: dict[str, str], log: Path, now: float
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Running(process, log, now)
+    return Running(process, log, log_start, now)
 
 
-def tail(log: Path) -> str:
-    """Return the last lines of a log."""
+def tail(log: Path, log_start: int) -> str:
+    """Return the last lines of a log, from `log_start` on."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - TAIL_BYTES))
+            # A log that was cut meanwhile is shorter than where it began.
+            start = max(log_start if log_start < size else 0, size - TAIL_BYTES)
+            file.seek(start)
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return (text if size <= TAIL_BYTES else text.partition("\n")[2]).strip()
+    return (text if start == log_start else text.partition("\n")[2]).strip()
 
 
 def bound(log: Path) -> None:

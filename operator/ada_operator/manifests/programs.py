@@ -25,7 +25,6 @@ class Group:
     """One training group: what its command line says beside the experiment."""
 
     generation: int  # grows with every group of a stage that is made anew
-    rendezvous: str  # incarnation of the rendezvous store
     nodes: int
     resized: str  # when `nodes` last changed
     teacher: Pinned | None = None
@@ -94,7 +93,7 @@ def environment(experiment: AdaExperiment, stage: Stage | None, platform: Platfo
             _from_secret("ADA_STORE_SECRET_KEY", secret, "secretKey"),
         ]
     if ca_config_map(experiment) is not None:
-        variables.append(_value("SSL_CERT_FILE", f"{names.CA_DIRECTORY}/ca.crt"))
+        variables.append(_value("ADA_STORE_CA", f"{names.CA_DIRECTORY}/ca.crt"))
     # The root file system is read-only: whatever is written goes to an emptyDir.
     variables += [_value("HOME", "/tmp"), _value("NUMBA_CACHE_DIR", "/tmp/numba")]
     return variables

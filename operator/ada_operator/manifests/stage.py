@@ -1,6 +1,5 @@
 """What one stage needs: simulators, the elastic trainer group, the evaluation."""
 
-import json
 from typing import Any
 
 from ada_api.experiment import AdaExperiment
@@ -48,10 +47,8 @@ def trainer(experiment: AdaExperiment, stage: Stage, group: Group, platform: Pla
     _gather(experiment, stage, template)
     marks = {
         names.GENERATION_ANNOTATION: str(group.generation),
-        names.RENDEZVOUS_ANNOTATION: group.rendezvous,
         names.BOUNDS_ANNOTATION: programs.node_bounds(stage),
         names.RESIZED_ANNOTATION: group.resized,
-        names.TEMPLATE_ANNOTATION: names.digest(json.dumps(template, sort_keys=True)),
     }
     job = _job(experiment, "trainer", stage, template, group.nodes, marks)
     # Any node that ends well has seen the stage trained and committed: all nodes agree on it.
