@@ -1,10 +1,13 @@
 """A stage's learning curve, speed, score and snapshot."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from ada_api.curriculum import Curriculum, PrioritisedLevelReplay
 from ada_curriculum.history import MAX_POINTS, History
+from ada_curriculum.measures import MAX_WAITING, TaskMeasures
 from ada_curriculum.orders import Order, Purpose
 from ada_curriculum.record import RECENT_EPISODES, SnapshotError, StageRecord
 from ada_curriculum.requests import AdvanceRequest
@@ -32,7 +35,8 @@ def record(archive_size: int = 20, tasks: CountedTasks | None = None) -> StageRe
     parameters = PrioritisedLevelReplay(archive_size=archive_size, min_archive_size=5)
     tasks = tasks or CountedTasks()
     method = make_method(Curriculum(plr=parameters), None)
-    return StageRecord("s", StageCurriculum(method, tasks, random_generator(0, "s"), 1), tasks)
+    curriculum = StageCurriculum(method, tasks, random_generator(0, "s"), 1)
+    return StageRecord("s", curriculum, TaskMeasures(tasks.metrics))
 
 
 def advance(frames: int, **metrics: float) -> AdvanceRequest:
@@ -101,15 +105,33 @@ def test_the_score_is_that_of_recent_episodes_that_were_learned_from() -> None:
     assert stage.score() == pytest.approx(0.9)
 
 
-def test_a_task_is_measured_once_and_few_at_a_time() -> None:
+def test_each_task_trained_on_is_measured_once_and_beside_the_service() -> None:
     tasks = CountedTasks()
     stage = record(tasks=tasks)
     stage.note([learned(task, 0.5) for task in range(20)])
-    for frames in range(1, 10):
+    for frames in range(1, 4):
         stage.advance(advance(frames), float(frames))
-        assert tasks.measured <= 8 * frames
+        stage._measures.wait()
     assert tasks.measured == 20
     assert stage.task_metrics() == {"num_rules": pytest.approx(np.mean([task % 7 for task in range(20)]))}
+    assert stage.history.points[-1]["num_rules"] == stage.task_metrics()["num_rules"]
+
+
+def test_a_slow_measure_holds_nobody_up_and_a_failing_one_is_left_out() -> None:
+    release = threading.Event()
+
+    def measure(task: int) -> dict[str, float]:
+        release.wait()
+        if task == 3:
+            raise ValueError("no such task")
+        return {"num_rules": float(task)}
+
+    measures = TaskMeasures(measure)
+    measures.ask_for(range(10 * MAX_WAITING))  # returns at once, though nothing is measured yet
+    assert measures.mean([1, 2]) == {}
+    release.set()
+    measures.wait()
+    assert measures.mean([1, 2, 3]) == {"num_rules": 1.5}
 
 
 def test_what_the_trainer_names_never_replaces_our_own_figures() -> None:

@@ -8,19 +8,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from aiohttp import web
 from pydantic import ValidationError
 
-from ada_api.environment import Environment
 from ada_api.experiment import AdaExperiment
 from ada_curriculum.manifest import experiment_prefix
-from ada_curriculum.record import MeasuredTasks, SnapshotError
+from ada_curriculum.record import SnapshotError
 from ada_curriculum.service import CurriculumService
 from ada_curriculum.store import ObjectStore, StoreError, open_store
+from ada_sim.tasks.source import TaskSource
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_STOPPED, EXIT_CONFIGURATION = 1, 2, 75, 78
 PORT = 7001
@@ -34,13 +34,6 @@ class ConfigurationError(Exception):
     """What we were given can't work, however often it is tried."""
 
 
-def task_source(environment: Environment) -> MeasuredTasks:
-    """Return the real task source."""
-    from ada_sim.tasks.source import TaskSource  # loads the simulator's compiled parts: not for --help
-
-    return TaskSource(environment)
-
-
 def read_experiment(path: Path) -> AdaExperiment:
     """Read a JSON or YAML file. Raises OSError, or ConfigurationError naming the fields that are wrong."""
     text = path.read_text()
@@ -50,9 +43,7 @@ def read_experiment(path: Path) -> AdaExperiment:
         raise ConfigurationError(f"experiment {path} can't be used: {error}") from error
 
 
-def make_service(
-    experiment: AdaExperiment, make_tasks: Callable[[Environment], MeasuredTasks] = task_source
-) -> CurriculumService:
+def make_service(experiment: AdaExperiment) -> CurriculumService:
     """Return the service of an experiment, with token and store from the environment."""
     token, uri = os.environ.get("ADA_TOKEN"), os.environ.get("ADA_STORE")
     if not token or not uri:
@@ -63,7 +54,7 @@ def make_service(
     except StoreError as error:
         raise ConfigurationError(str(error)) from error
     try:
-        tasks = make_tasks(experiment.spec.environment)
+        tasks = TaskSource(experiment.spec.environment)
     except ValueError as error:
         raise ConfigurationError(f"experiment's environment can't be used: {error}") from error
     return CurriculumService(experiment, tasks, store, token)
@@ -96,9 +87,7 @@ async def serve(application: web.Application, host: str, port: int) -> None:
     await runner.cleanup()
 
 
-def main(
-    arguments: Sequence[str] | None = None, make_tasks: Callable[[Environment], MeasuredTasks] = task_source
-) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m ada_curriculum", description=__doc__)
     parser.add_argument("--experiment", type=Path, required=True, help="JSON or YAML file of the experiment")
@@ -109,7 +98,7 @@ def main(
     # Until the loop takes over, a SIGTERM must end the process too, with the code that says so.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_STOPPED))
     try:
-        service = make_service(read_experiment(options.experiment), make_tasks)
+        service = make_service(read_experiment(options.experiment))
         restore(service)
         asyncio.run(serve(service.application(), options.host, options.port))
     except (ConfigurationError, SnapshotError) as error:

@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import safetensors.numpy
@@ -14,15 +14,13 @@ from safetensors import SafetensorError
 from ada_api.progress import CommittedCheckpoint, StageProgress, TrialScore
 from ada_curriculum.fitness import MAX_TRIALS
 from ada_curriculum.history import History
-from ada_curriculum.orders import Tasks
+from ada_curriculum.measures import TaskMeasures
 from ada_curriculum.requests import AdvanceRequest
 from ada_curriculum.stage import Applied, StageCurriculum
 
 SPEED_WINDOW_S = 30.0
 RECENT_EPISODES = 512  # whose mean is the training score
 RECENT_TASKS = 64  # whose mean are the task metrics
-NEW_TASKS_A_POINT = 8  # whose metrics are worked out for one point of the history; they cost a task's generation each
-MAX_CACHED_METRICS = 4096
 SNAPSHOT_FORMAT = 1
 
 Phase = Literal["waiting", "training", "committing", "trained", "failed"]
@@ -30,13 +28,6 @@ Phase = Literal["waiting", "training", "committing", "trained", "failed"]
 
 class SnapshotError(ValueError):
     """A snapshot is damaged, or belongs to another experiment's settings."""
-
-
-class MeasuredTasks(Tasks, Protocol):
-    """A task source that also measures tasks."""
-
-    def metrics(self, number: int) -> dict[str, float]:
-        """Return the twelve measures of a task."""
 
 
 @dataclass
@@ -53,7 +44,7 @@ class Standing:
 class StageRecord:
     """One stage. Not safe for threads: one event loop owns it."""
 
-    def __init__(self, name: str, curriculum: StageCurriculum, tasks: MeasuredTasks) -> None:
+    def __init__(self, name: str, curriculum: StageCurriculum, measures: TaskMeasures) -> None:
         self.name = name
         self.curriculum = curriculum
         self.history = History()
@@ -64,8 +55,7 @@ class StageRecord:
         self.stop_asked = False
         self.known = False  # has registered or was restored
         self.registered = 0  # generation that registered at this record
-        self._tasks = tasks
-        self._metrics_of: dict[int, dict[str, float]] = {}
+        self._measures = measures
         self._recent_returns: deque[tuple[float, ...]] = deque(maxlen=RECENT_EPISODES)
         self._recent_tasks: deque[int] = deque(maxlen=RECENT_TASKS)
         self._speed: deque[tuple[float, int]] = deque()  # (time, frames)
@@ -176,13 +166,10 @@ class StageRecord:
 
     def task_metrics(self) -> dict[str, float]:
         """Return the means of the measures of recently trained tasks, as far as they are worked out."""
-        known = [self._metrics_of[task] for task in self._recent_tasks if task in self._metrics_of]
-        if not known:
-            return {}
-        return {name: sum(one[name] for one in known) / len(known) for name in known[0]}
+        return self._measures.mean(list(self._recent_tasks))
 
     def _point(self, request: AdvanceRequest, now: float) -> dict[str, object]:
-        self._measure_tasks()
+        self._measures.ask_for(reversed(self._recent_tasks))
         figures: Mapping[str, float] = {
             to_camel(name): value for name, value in self.curriculum.method.figures().items()
         }
@@ -207,13 +194,6 @@ class StageRecord:
         learned, other = (after - before for after, before in zip(now, self._timesteps_at_point, strict=True))
         self._timesteps_at_point = now
         return learned / (learned + other) if learned + other > 0 else None
-
-    def _measure_tasks(self) -> None:
-        missing = [task for task in reversed(self._recent_tasks) if task not in self._metrics_of]
-        for task in list(dict.fromkeys(missing))[:NEW_TASKS_A_POINT]:
-            self._metrics_of[task] = self._tasks.metrics(task)
-        while len(self._metrics_of) > MAX_CACHED_METRICS:
-            del self._metrics_of[next(iter(self._metrics_of))]
 
 
 def read_counters(data: bytes) -> dict[str, int]:

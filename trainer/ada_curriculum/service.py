@@ -20,11 +20,13 @@ from ada_api.experiment import AdaExperiment
 from ada_api.progress import Progress
 from ada_curriculum import requests
 from ada_curriculum.manifest import CheckpointError, prefix_within, read_checkpoint
+from ada_curriculum.measures import TaskMeasures
 from ada_curriculum.metrics import StageMetrics
-from ada_curriculum.record import MeasuredTasks, SnapshotError, StageRecord
+from ada_curriculum.record import SnapshotError, StageRecord
 from ada_curriculum.stage import ResultRefusedError, StageCurriculum, make_method, random_generator
 from ada_curriculum.standing import committed, load_checkpoint, restore_stage, write_standing
 from ada_curriculum.store import ObjectStore, StoreError
+from ada_sim.tasks.source import TaskSource
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class CurriculumService:
     """The records of an experiment's stages, and the handlers of requests about them."""
 
     def __init__(
-        self, experiment: AdaExperiment, tasks: MeasuredTasks, store: ObjectStore, token: str, clock: Clock = time.time
+        self, experiment: AdaExperiment, tasks: TaskSource, store: ObjectStore, token: str, clock: Clock = time.time
     ) -> None:
         """Start with empty records.
 
@@ -54,6 +56,7 @@ class CurriculumService:
         """
         self._experiment = experiment
         self._tasks = tasks
+        self._measures = TaskMeasures(tasks.metrics)
         self._store = store
         self._authorization = f"Bearer {token}".encode()
         self._clock = clock
@@ -104,7 +107,7 @@ class CurriculumService:
         method = make_method(spec.curriculum, pool_size)
         incarnation = int.from_bytes(os.urandom(4), "little")
         curriculum = StageCurriculum(method, self._tasks, random_generator(spec.seed, name), incarnation)
-        return StageRecord(name, curriculum, self._tasks)
+        return StageRecord(name, curriculum, self._measures)
 
     def _known_records(self) -> list[StageRecord]:
         return [self._records[name] for name in self._order]
