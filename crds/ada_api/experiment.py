@@ -13,6 +13,7 @@ from ada_api.stages import NAME_PATTERN, Stage
 API_VERSION = "ada.dev/v1alpha1"
 KIND = "AdaExperiment"
 LONGEST_NAME = 40
+MAX_STAGES = 32
 
 
 class Metadata(Model):
@@ -39,7 +40,7 @@ class ExperimentSpec(Model):
     seed: int = Field(0, ge=0, lt=2**53, description="Seed of everything random but the task pool.")
     environment: Environment = Field(Environment(), description="The task space.")
     curriculum: Curriculum = Field(Curriculum(), description="How tasks are chosen.")
-    stages: list[Stage] = Field(min_length=1, max_length=32, description="Training runs, in order.")
+    stages: list[Stage] = Field(min_length=1, max_length=MAX_STAGES, description="Training runs, in order.")
     evaluation: Evaluation = Field(Evaluation(), description="How each stage is judged.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="Where and when checkpoints are committed.")
     scheduling: Scheduling = Field(Scheduling(), description="Queues and gangs.")

@@ -11,7 +11,7 @@ from typing import Any
 from ada_api.base import Model
 from ada_api.curriculum import PrioritisedLevelReplay
 from ada_api.environment import Bounds, Environment, IntRange, TaskTemplate
-from ada_api.experiment import ExperimentSpec
+from ada_api.experiment import MAX_STAGES, ExperimentSpec
 from ada_api.operations import Evaluation, Scheduling
 from ada_api.stages import AgentModel, Distillation, Nodes, Stage
 
@@ -73,6 +73,12 @@ def _some_task(environment: Environment) -> Iterator[Found]:
 
 def _distinct_templates(environment: Environment) -> Iterator[Found]:
     return _repeated("templates", "name", [template.name for template in environment.templates])
+
+
+def _distinct_groups(environment: Environment) -> Iterator[Found]:
+    for position, group in enumerate(environment.action_groups):
+        if group in environment.action_groups[:position]:
+            yield f"actionGroups[{position}]", group
 
 
 def _one_teacher(distillation: Distillation) -> Iterator[Found]:
@@ -143,6 +149,8 @@ def _ascending(path: str, read: Callable[[Any], list[int]]) -> Callable[[Any], I
     return check
 
 
+# CEL has no index in a loop over a list, and a search for one costs more than the API server allows.
+_POSITIONS = str(list(range(MAX_STAGES)))
 ASCENDING_CEL = "self.isSorted() && self.all(x, self.exists_one(y, y == x))"
 ASCENDING_MESSAGE = "must ascend, each number once"
 
@@ -182,6 +190,13 @@ RULES: tuple[Rule, ...] = (
         "trialSeconds",
     ),
     Rule(
+        Environment,
+        "self.all(g, self.exists_one(h, h == g))",
+        "an action group is listed twice",
+        _distinct_groups,
+        "actionGroups",
+    ),
+    Rule(
         Distillation,
         "has(self.teacher) != has(self.checkpoint)",
         "distillation needs either teacher (an earlier stage) or checkpoint, not both",
@@ -214,9 +229,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ExperimentSpec,
-        "self.all(s, !has(s.distillation) || !has(s.distillation.teacher) || ("
-        "self.map(t, t.name).indexOf(s.distillation.teacher) >= 0 && "
-        "self.map(t, t.name).indexOf(s.distillation.teacher) < self.map(t, t.name).indexOf(s.name)))",
+        f"{_POSITIONS}.all(i, i >= self.size() || !has(self[i].distillation) || !has(self[i].distillation.teacher) || "
+        f"{_POSITIONS}.exists(j, j < i && self[j].name == self[i].distillation.teacher))",
         "distillation.teacher must name an earlier stage",
         _earlier_teacher,
         "stages",
@@ -249,7 +263,9 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-STAGES_STAY_CEL = "oldSelf.all(o, self.map(s, s.name).indexOf(o.name) == oldSelf.map(s, s.name).indexOf(o.name))"
+STAGES_STAY_CEL = (
+    f"oldSelf.size() <= self.size() && {_POSITIONS}.all(i, i >= oldSelf.size() || self[i].name == oldSelf[i].name)"
+)
 STAGES_STAY_MESSAGE = "stages can't be removed, renamed or moved: append new ones at the end"
 
 # What was learned so far depends on these; nodes, resources, intervals, retention, gates and suspend may change.

@@ -83,20 +83,25 @@ def validate(document: object) -> list[Problem]:
     try:
         experiment = _model(document)
     except ValidationError as error:
-        found = {problem.path: problem for problem in _problems(error, _without_nulls(document))}
+        found = {problem.path: problem for problem in _problems(error, _as_stored(document))}
         return list(found.values())
     return [Problem(*found) for found in broken(experiment, "")]
 
 
 def _model(document: object) -> AdaExperiment:
-    return AdaExperiment.model_validate(_without_nulls(document), strict=True, by_alias=True, by_name=False)
+    return AdaExperiment.model_validate(_as_stored(document), strict=True, by_alias=True, by_name=False)
 
 
-def _without_nulls(value: object) -> object:
-    """Drop fields that are null: the API server takes them as not set."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(child) for key, child in value.items() if child is not None}
-    return [_without_nulls(child) for child in value] if isinstance(value, list) else value
+def _as_stored(value: object) -> object:
+    """Return what the API server makes of a value: null is not set, and 3.0 is a whole number."""
+    match value:
+        case dict():
+            return {key: _as_stored(child) for key, child in value.items() if child is not None}
+        case list():
+            return [_as_stored(child) for child in value]
+        case float() if value.is_integer():
+            return int(value)
+    return value
 
 
 class _UnreadableError(ValueError):
