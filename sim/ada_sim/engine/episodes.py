@@ -12,6 +12,7 @@ from ada_sim.constants import (
     SLEEP_TICKS,
     TICKS_PER_TIMESTEP,
 )
+from ada_sim.engine.movement import look
 from ada_sim.engine.random import draw_yaw
 from ada_sim.engine.terrain import ground
 from ada_sim.tasks.task import PLAYER_1
@@ -33,8 +34,7 @@ def begin_trial(w, t):  # type: ignore[no-untyped-def]
             w.position[k, axis] = 0.0
     for p in range(t.players):
         put(w, t, p, PLAYER_1 + p, t.spawn[p, 0], t.spawn[p, 1], PLAYER_HEIGHT_M / 2)
-        w.yaw[p] = draw_yaw(t.seed, w.trial, p)
-        w.pitch[p] = 0.0
+        look(w, p, draw_yaw(t.seed, w.trial, p), 0.0)
         w.held[p] = -1
         w.hand_distance[p] = 0.0
         w.hand_force[p] = 0.0

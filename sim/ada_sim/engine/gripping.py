@@ -50,8 +50,8 @@ def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     x = w.position[p, 0]
     y = w.position[p, 1]
     eye = w.position[p, 2] + EYE_ABOVE_CENTRE_M
-    cos = math.cos(w.yaw[p])
-    sin = math.sin(w.yaw[p])
+    cos = w.cos_yaw[p]
+    sin = w.sin_yaw[p]
     best = -1
     least = 1e9
     for k in range(FIRST_OBJECT, w.used):
@@ -122,8 +122,8 @@ def pull(w, p, k):  # type: ignore[no-untyped-def]
     w.hand_distance[p] = min(max(wanted, nearest), MAX_HAND_DISTANCE_M)
     flat = max(nearest, w.hand_distance[p] * math.cos(w.pitch[p]))
     low = w.position[p, 2] - PLAYER_HEIGHT_M / 2 + HALF[w.kind[k] // 3, 2] + HAND_LIFT_M
-    dx = w.position[p, 0] + flat * math.cos(w.yaw[p]) - w.position[k, 0]
-    dy = w.position[p, 1] + flat * math.sin(w.yaw[p]) - w.position[k, 1]
+    dx = w.position[p, 0] + flat * w.cos_yaw[p] - w.position[k, 0]
+    dy = w.position[p, 1] + flat * w.sin_yaw[p] - w.position[k, 1]
     dz = low + w.hand_distance[p] * math.sin(w.pitch[p]) - w.position[k, 2]
     off = math.sqrt(dx * dx + dy * dy + dz * dz)
     w.hand_force[p] = min(off / HAND_SLIP_M, 1.0)

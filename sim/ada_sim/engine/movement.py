@@ -16,6 +16,7 @@ from ada_sim.constants import (
     STEP_M,
     STRAFE,
     TICK_S,
+    TICKS_PER_SECOND,
     TURN,
     TURN_PER_TICK,
     WALK_SPEED_M_S,
@@ -27,18 +28,28 @@ CENTRE_M = PLAYER_HEIGHT_M / 2
 
 
 @njit(cache=True)
+def look(w, p, yaw, pitch):  # type: ignore[no-untyped-def]
+    """Turn the eye of player p to this yaw, wrapped to -pi to pi, and pitch, within its limits."""
+    if yaw > math.pi:
+        yaw -= 2 * math.pi
+    elif yaw < -math.pi:
+        yaw += 2 * math.pi
+    pitch = min(max(pitch, -MAX_PITCH), MAX_PITCH)
+    w.yaw[p] = yaw
+    w.pitch[p] = pitch
+    w.cos_yaw[p] = math.cos(yaw)
+    w.sin_yaw[p] = math.sin(yaw)
+    w.tan_pitch[p] = math.tan(pitch)
+
+
+@njit(cache=True)
 def move_players(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of move, strafe, turn and pitch, with terrain in the way."""
     for p in range(t.players):
         turn = w.action[p, TURN] - 2
-        yaw = w.yaw[p] + turn * abs(turn) * TURN_PER_TICK
-        if yaw > math.pi:
-            yaw -= 2 * math.pi
-        elif yaw < -math.pi:
-            yaw += 2 * math.pi
-        w.yaw[p] = yaw
-        pitch = w.pitch[p] + (w.action[p, PITCH] - 1) * PITCH_PER_TICK
-        w.pitch[p] = min(max(pitch, -MAX_PITCH), MAX_PITCH)
+        nod = w.action[p, PITCH] - 1
+        if turn != 0 or nod != 0:
+            look(w, p, w.yaw[p] + turn * abs(turn) * TURN_PER_TICK, w.pitch[p] + nod * PITCH_PER_TICK)
 
         forward = (w.action[p, MOVE] - 1) * STRIDE_M
         left = (w.action[p, STRAFE] - 1) * STRIDE_M
@@ -48,10 +59,8 @@ def move_players(w, t):  # type: ignore[no-untyped-def]
         dx = 0.0
         dy = 0.0
         if forward != 0 or left != 0:
-            cos = math.cos(yaw)
-            sin = math.sin(yaw)
-            dx = forward * cos - left * sin
-            dy = forward * sin + left * cos
+            dx = forward * w.cos_yaw[p] - left * w.sin_yaw[p]
+            dy = forward * w.sin_yaw[p] + left * w.cos_yaw[p]
         old_x = w.position[p, 0]
         old_y = w.position[p, 1]
         bottom = w.position[p, 2] - CENTRE_M
@@ -62,8 +71,8 @@ def move_players(w, t):  # type: ignore[no-untyped-def]
             x = move_x(t, x, y, bottom, dx, r, r, True)
         if dy != 0:
             y = move_y(t, x, y, bottom, dy, r, r, True)
-        w.velocity[p, 0] = (x - old_x) / TICK_S
-        w.velocity[p, 1] = (y - old_y) / TICK_S
+        w.velocity[p, 0] = (x - old_x) * TICKS_PER_SECOND
+        w.velocity[p, 1] = (y - old_y) * TICKS_PER_SECOND
 
         floor = ground(t, x, y)
         if w.supported[p] == 1 and floor > bottom - STEP_M:

@@ -24,10 +24,12 @@ from ada_sim.constants import (
     VIEW_ANGLE,
 )
 from ada_sim.engine.geometry import gap
-from ada_sim.engine.relations import bodies_leave_open, in_view
-from ada_sim.engine.terrain import line_is_clear, walkable_distance
+from ada_sim.engine.relations import in_view, line_is_open
+from ada_sim.engine.terrain import FAR, walkable_distance
 
 f32 = np.float32
+FAN_ANGLES = np.linspace(-VIEW_ANGLE / 2, VIEW_ANGLE / 2, NUM_RANGES)
+FAN = np.stack([np.cos(FAN_ANGLES), np.sin(FAN_ANGLES)], axis=1)
 
 
 @njit(cache=True)
@@ -88,8 +90,9 @@ def tell_ranges(w, t, ranges, b, p):  # type: ignore[no-untyped-def]
     x = w.position[p, 0]
     y = w.position[p, 1]
     for n in range(NUM_RANGES):
-        angle = w.yaw[p] + VIEW_ANGLE * (n / (NUM_RANGES - 1) - 0.5)
-        distance = walkable_distance(t, x, y, math.cos(angle), math.sin(angle), RANGE_LIMIT_M)
+        cos = w.cos_yaw[p] * FAN[n, 0] - w.sin_yaw[p] * FAN[n, 1]
+        sin = w.sin_yaw[p] * FAN[n, 0] + w.cos_yaw[p] * FAN[n, 1]
+        distance = walkable_distance(t, x, y, cos, sin, RANGE_LIMIT_M)
         ranges[b, p, n] = distance / DISTANCE_UNIT_M
 
 
@@ -97,52 +100,35 @@ def tell_ranges(w, t, ranges, b, p):  # type: ignore[no-untyped-def]
 def tell_objects(w, t, objects, b, p):  # type: ignore[no-untyped-def]
     """Write the visible bodies, nearest first.
 
-    Candidates are taken from the nearest on, so the line of sight is asked only as often as there are slots to fill.
+    The cheap question, is it in the view, is asked of all; the line of sight only of the nearest, until slots are full.
     """
     x = w.position[p, 0]
     y = w.position[p, 1]
     eye = w.position[p, 2] + EYE_ABOVE_CENTRE_M
+    for k in range(w.used):
+        dx = w.position[k, 0] - x
+        dy = w.position[k, 1] - y
+        dz = w.position[k, 2] - eye
+        d2 = dx * dx + dy * dy
+        told = d2 < FELT_DISTANCE_M**2 or in_view(dx, dy, dz, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p])
+        w.scratch[k] = d2 if told and k != p and w.kind[k] >= 0 else FAR
     slot = 0
-    last = -1.0
-    last_k = -1
     while slot < OBJECT_SLOTS:
-        # The next nearest after (last, last_k); ties in order of slots.
-        nearest = -1
-        least = 1e18
-        for k in range(w.used):
-            if w.kind[k] < 0 or k == p:
-                continue
-            dx = w.position[k, 0] - x
-            dy = w.position[k, 1] - y
-            d2 = dx * dx + dy * dy
-            if (d2 > last or (d2 == last and k > last_k)) and d2 < least:
-                least = d2
-                nearest = k
-        if nearest < 0:
+        k = -1
+        d2 = FAR
+        for other in range(w.used):
+            if w.scratch[other] < d2:
+                d2 = w.scratch[other]
+                k = other
+        if k < 0:
             break
-        last = least
-        last_k = nearest
-        if is_told(w, t, p, nearest, x, y, eye, least):
-            describe(w, objects, b, p, slot, nearest, math.sqrt(least))
+        w.scratch[k] = FAR
+        if d2 < FELT_DISTANCE_M**2 or line_is_open(w, t, p, k, x, y, eye):
+            describe(w, objects, b, p, slot, k, math.sqrt(d2))
             slot += 1
     for rest in range(slot, OBJECT_SLOTS):
         for feature in range(objects.shape[3]):
             objects[b, p, rest, feature] = f32(0.0)
-
-
-@njit(cache=True)
-def is_told(w, t, p, k, x, y, eye, d2):  # type: ignore[no-untyped-def]
-    """Say whether player p is told of body k: it sees it, or it is at its feet."""
-    if d2 < FELT_DISTANCE_M**2:
-        return True
-    to_x = w.position[k, 0]
-    to_y = w.position[k, 1]
-    to_z = w.position[k, 2]
-    if not in_view(to_x - x, to_y - y, to_z - eye, w.yaw[p], w.pitch[p]):
-        return False
-    if not line_is_clear(t, x, y, eye, to_x, to_y, to_z):
-        return False
-    return bodies_leave_open(w, t, p, k, x, y, eye, to_x, to_y, to_z)
 
 
 @njit(cache=True)
@@ -160,8 +146,8 @@ def describe(w, objects, b, p, slot, k, distance):  # type: ignore[no-untyped-de
         objects[b, p, slot, 5 + kind % 3] = f32(1.0)
     dx = w.position[k, 0] - w.position[p, 0]
     dy = w.position[k, 1] - w.position[p, 1]
-    cos = math.cos(w.yaw[p])
-    sin = math.sin(w.yaw[p])
+    cos = w.cos_yaw[p]
+    sin = w.sin_yaw[p]
     if distance > 0:
         objects[b, p, slot, 9] = (dx * cos + dy * sin) / distance
         objects[b, p, slot, 10] = (dy * cos - dx * sin) / distance

@@ -21,7 +21,8 @@ from ada_sim.engine.terrain import line_is_clear
 from ada_sim.tasks.task import Relation
 
 TOUCHING, NEAR, HOLD, SEE = int(Relation.TOUCHING), int(Relation.NEAR), int(Relation.HOLD), int(Relation.SEE)
-COS_HALF_VIEW = math.cos(VIEW_ANGLE / 2)
+COS2_HALF_VIEW = math.cos(VIEW_ANGLE / 2) ** 2
+WIDEST_RADIUS2 = (OUTER_RADIUS**2).max() * 2.0
 TAN_HALF_HEIGHT = math.tan(VIEW_ANGLE / 2) * IMAGE_HEIGHT_PX / IMAGE_WIDTH_PX
 
 
@@ -43,28 +44,37 @@ def sees(w, t, i, j):  # type: ignore[no-untyped-def]
     x0 = w.position[i, 0]
     y0 = w.position[i, 1]
     z0 = w.position[i, 2]
-    x1 = w.position[j, 0]
-    y1 = w.position[j, 1]
-    z1 = w.position[j, 2]
     if i < FIRST_OBJECT:
         p = i
         z0 += EYE_ABOVE_CENTRE_M
-        if not in_view(x1 - x0, y1 - y0, z1 - z0, w.yaw[p], w.pitch[p]):
+        dx = w.position[j, 0] - x0
+        dy = w.position[j, 1] - y0
+        dz = w.position[j, 2] - z0
+        if not in_view(dx, dy, dz, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p]):
             return False
-    return line_is_clear(t, x0, y0, z0, x1, y1, z1) and bodies_leave_open(w, t, i, j, x0, y0, z0, x1, y1, z1)
+    return line_is_open(w, t, i, j, x0, y0, z0)
 
 
 @njit(cache=True)
-def in_view(dx, dy, dz, yaw, pitch):  # type: ignore[no-untyped-def]
+def line_is_open(w, t, i, j, x, y, z):  # type: ignore[no-untyped-def]
+    """Say whether neither terrain nor a body but i and j stands between the point (x, y, z) of body i and body j."""
+    to_x = w.position[j, 0]
+    to_y = w.position[j, 1]
+    to_z = w.position[j, 2]
+    return bodies_leave_open(w, i, j, x, y, z, to_x, to_y, to_z) and line_is_clear(t, x, y, z, to_x, to_y, to_z)
+
+
+@njit(cache=True)
+def in_view(dx, dy, dz, cos, sin, tan_pitch):  # type: ignore[no-untyped-def]
     """Say whether the point (dx, dy, dz) from the eye is inside the picture that the camera takes."""
-    ahead = dx * math.cos(yaw) + dy * math.sin(yaw)
-    if ahead < COS_HALF_VIEW * math.sqrt(dx * dx + dy * dy):
+    ahead = dx * cos + dy * sin
+    if ahead <= 0 or ahead * ahead < COS2_HALF_VIEW * (dx * dx + dy * dy):
         return False
-    return abs(dz - ahead * math.tan(pitch)) <= ahead * TAN_HALF_HEIGHT
+    return abs(dz - ahead * tan_pitch) <= ahead * TAN_HALF_HEIGHT
 
 
 @njit(cache=True)
-def bodies_leave_open(w, t, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
+def bodies_leave_open(w, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Say whether no body but i and j crosses the line between two points."""
     dx = x1 - x0
     dy = y1 - y0
@@ -75,14 +85,14 @@ def bodies_leave_open(w, t, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-un
             continue
         ex = w.position[k, 0] - x0
         ey = w.position[k, 1] - y0
-        shape = w.kind[k] // 3
-        outer = 1.42 * OUTER_RADIUS[shape]
         along = ex * dx + ey * dy
         across = ex * dy - ey * dx
-        if across * across > outer * outer * length2 or along < -outer * math.sqrt(length2):
+        reach2 = WIDEST_RADIUS2 * length2
+        if across * across > reach2 or (along < 0 and along * along > reach2):
             continue
-        if along - length2 > outer * math.sqrt(length2):
+        if along > length2 and (along - length2) ** 2 > reach2:
             continue
+        shape = w.kind[k] // 3
         ez = w.position[k, 2] - z0
         if crosses_box(dx, dy, dz, ex, ey, ez, HALF[shape, 0], HALF[shape, 1], HALF[shape, 2]):
             return False

@@ -53,9 +53,13 @@ WORLD = np.dtype(
         ("velocity", np.float64, (K, 3)),
         ("yaw", np.float64, (P,)),  # 0 east, anticlockwise
         ("pitch", np.float64, (P,)),  # up
+        ("cos_yaw", np.float64, (P,)),  # of these two, kept beside them: they are asked for all the time
+        ("sin_yaw", np.float64, (P,)),
+        ("tan_pitch", np.float64, (P,)),
         ("hand_distance", np.float64, (P,)),
         ("hand_force", np.float64, (P,)),  # 0 to 1, where the object slips
         ("last_height", np.float64, (P,)),  # of the player at the last timestep
+        ("scratch", np.float64, (K,)),  # of the system at work; means nothing between two
         ("held", np.int64, (P,)),  # body slot, -1 for none
         ("in_goal", np.int64, (P,)),  # ticks of this timestep
         ("kind", np.int8, (K,)),  # object type or player, -1 for an empty slot
