@@ -13,7 +13,7 @@ _OBJECT_CONDITIONS = 2 * (len(Relation) - 1)  # objects don't hold
 
 
 def distinct_worlds(environment: Environment) -> int:
-    """Return how many flat worlds of the largest size there are whose walls are single tiles, no two next to each other.
+    """Return how many flat worlds of the largest size have single tiles as walls, no two next to each other.
 
     They stand on every other tile along x and y, so all floor hangs together and every such world passes the search.
     """
@@ -40,7 +40,7 @@ def distinct_games(environment: Environment) -> int:
     one_dead_end = _OBJECT_CONDITIONS * free * (free - 1) * made
     dead_ends = ranges.dead_ends.max if ranges.distractors.max >= free > 1 else 0
     distractors = comb(ranges.distractors.max - 1, free - 1) if dead_ends else 1
-    parts = 2 ** (chain + dead_ends) - 1
+    parts: int = 2 ** (chain + dead_ends) - 1
     hidings = parts**2 if ranges.hiding_probability > 0 else 1
     return goals_and_chains * comb(one_dead_end, dead_ends) * distractors * hidings
 

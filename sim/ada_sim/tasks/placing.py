@@ -36,8 +36,11 @@ class Placer:
         self.template = template
         world = template.drawing.world
         self.tiles, self.levels = world.tiles, world.levels
+        # Level of plain floor, -1 for anything else; nested lists, since they are read one number at a time.
+        self.ground: list[list[int]] = np.where(self.tiles == Tile.FLOOR, self.levels, -1).tolist()
         self.home = largest_home(self.tiles, self.levels)
         self.home_tiles = _plain_floor(self.tiles, self.home)
+        self.is_one_region = len(self.home_tiles) == int((self.tiles == Tile.FLOOR).sum())
 
     def draw(self, rng: np.random.Generator, places: dict[str, str], lines: list[ObjectLine]) -> Layout:
         """Return a layout for the objects of `lines`; `places` are the values of the place variables.
@@ -90,16 +93,12 @@ class Placer:
         return tile[0] + 0.5, tile[1] + 0.5
 
     def _reached_tiles(self, players: list[Point]) -> list[tuple[int, int]]:
-        if all(self.home[int(x), int(y)] for x, y in players) and len(self.home_tiles) == self._floor_count:
+        if self.is_one_region:
             return self.home_tiles
         reached = np.zeros(self.tiles.shape, np.bool_)
         for x, y in players:
             reached |= reachable(self.tiles, self.levels, int(x), int(y))
         return _plain_floor(self.tiles, reached)
-
-    @property
-    def _floor_count(self) -> int:
-        return int((self.tiles == Tile.FLOOR).sum())
 
     def _anywhere(self, rng: np.random.Generator, tiles: list[tuple[int, int]], others: list[Point]) -> Point | None:
         best, best_distance = None, MIN_APART_M
@@ -110,7 +109,7 @@ class Placer:
             x, y = i + rng.random(), j + rng.random()
             if not self._has_clearance(x, y):
                 continue
-            distance = min((math.hypot(x - other_x, y - other_y) for other_x, other_y in others), default=math.inf)
+            distance = min([math.hypot(x - other_x, y - other_y) for other_x, other_y in others], default=math.inf)
             if distance >= self.template.apart_m:
                 return x, y
             if distance >= best_distance:
@@ -118,13 +117,10 @@ class Placer:
         return best
 
     def _has_clearance(self, x: float, y: float) -> bool:
-        level = self.levels[int(x), int(y)]
-        for dx in (-WALL_CLEARANCE_M, WALL_CLEARANCE_M):
-            for dy in (-WALL_CLEARANCE_M, WALL_CLEARANCE_M):
-                i, j = int(x + dx), int(y + dy)
-                if self.tiles[i, j] != Tile.FLOOR or self.levels[i, j] != level:
-                    return False
-        return True
+        ground = self.ground
+        west, east = ground[int(x - WALL_CLEARANCE_M)], ground[int(x + WALL_CLEARANCE_M)]
+        south, north = int(y - WALL_CLEARANCE_M), int(y + WALL_CLEARANCE_M)
+        return ground[int(x)][int(y)] == west[south] == west[north] == east[south] == east[north]
 
 
 def _plain_floor(tiles: np.ndarray, among: np.ndarray) -> list[tuple[int, int]]:

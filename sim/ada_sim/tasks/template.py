@@ -32,7 +32,11 @@ class TemplateTasks:
         self.template = template
         self.key = (key * 0x9E3779B97F4A7C15 + zlib.crc32(template.name.encode())) % 2**64
         self._placer = Placer(template)
-        self._expressions = tuple(dict.fromkeys(_type_expressions(template)))
+        in_game = tuple(dict.fromkeys(_types_in_game(template)))
+        self._types_in_game = len(in_game)
+        self._expressions = tuple(dict.fromkeys((*in_game, *_types_beside_game(template))))
+        self._variables = [variable for variable in template.variables if variable.kind != "place"]
+        self._place_variables = [variable for variable in template.variables if variable.kind == "place"]
         self._splits_games, self._splits_layouts = self._what_splits()
 
     @property
@@ -53,13 +57,12 @@ class TemplateTasks:
         rng = self._generator(number, held_out)
         for _ in range(_SPLIT_ATTEMPTS):
             values = self._assign(rng)
-            game = self._game(values)
-            if not self._splits_games or _is_held_out(game.goals, game.rules) == held_out:
+            if not self._splits_games or self._game_is_held_out(values) == held_out:
                 break
         lines = self._object_lines(rng, values)
         for _ in range(_SPLIT_ATTEMPTS):
             layout = self._placer.draw(rng, self._assign_places(rng), lines)
-            if not self._splits_layouts or _is_held_out(*_rounded(layout)) == held_out:
+            if not self._splits_layouts or _layout_is_held_out(layout) == held_out:
                 break
         objects = tuple(
             InitialObject(_type_of(line.type, values), x, y, line.frozen)
@@ -67,6 +70,7 @@ class TemplateTasks:
         )
         durations = self.template.trial_timesteps
         timesteps = durations[int(rng.random() * len(durations))]
+        game = self._game(values)
         return Task(self.template.drawing.world, game, objects, layout.players, timesteps, self.template.name)
 
     def _generator(self, number: int, held_out: bool) -> np.random.Generator:
@@ -80,20 +84,18 @@ class TemplateTasks:
             rng = self._generator(sample, False)
             values = self._assign(rng)
             if len(games) < 2:
-                game = self._game(values)
-                games.add(_is_held_out(game.goals, game.rules))
+                games.add(self._game_is_held_out(values))
             if len(layouts) < 2:
                 layout = self._placer.draw(rng, self._assign_places(rng), self._object_lines(rng, values))
-                layouts.add(_is_held_out(*_rounded(layout)))
+                layouts.add(_layout_is_held_out(layout))
             if len(games) == len(layouts) == 2:
                 break
         return len(games) == 2, len(layouts) == 2
 
     def _assign(self, rng: np.random.Generator) -> Values:
         """Draw the variables, but places, until no two type expressions of the template mean the same type."""
-        variables = [variable for variable in self.template.variables if variable.kind != "place"]
         for _ in range(_DISTINCT_ATTEMPTS):
-            values = _distinct(rng, variables)
+            values = _distinct(rng, self._variables)
             if values is not None:
                 types = [_type_of(expression, values) for expression in self._expressions]
                 if len(set(types)) == len(types):
@@ -104,13 +106,17 @@ class TemplateTasks:
         )
 
     def _assign_places(self, rng: np.random.Generator) -> dict[str, str]:
-        variables = [variable for variable in self.template.variables if variable.kind == "place"]
         for _ in range(_DISTINCT_ATTEMPTS):
-            values = _distinct(rng, variables)
+            values = _distinct(rng, self._place_variables)
             if values is not None:
                 return {name: str(value) for name, value in values.items()}
-        names = ", ".join(variable.name for variable in variables)
+        names = ", ".join(variable.name for variable in self._place_variables)
         raise ValueError(f"template {self.template.name}: found no distinct places for {names}; widen their `among`")
+
+    def _game_is_held_out(self, values: Values) -> bool:
+        """Return the side of the game; all games of a template are alike but for the types in goals and rules."""
+        types = [_type_of(expression, values) for expression in self._expressions[: self._types_in_game]]
+        return zlib.crc32(bytes(types)) % HELD_OUT_ONE_IN == 0
 
     def _object_lines(self, rng: np.random.Generator, values: Values) -> list[ObjectLine]:
         """Return each object's line, once per object."""
@@ -166,13 +172,10 @@ def _distinct(rng: np.random.Generator, variables: list[Variable]) -> Values | N
     return values
 
 
-def _is_held_out(*parts: object) -> bool:
-    return zlib.crc32(repr(parts).encode()) % HELD_OUT_ONE_IN == 0
-
-
-def _rounded(layout: Layout) -> tuple[tuple[float, ...], ...]:
-    """Return the layout to 0.1 m: layouts closer than that count as one."""
-    return tuple(tuple(round(part, 1) for part in point) for point in (*layout.players, *layout.objects))
+def _layout_is_held_out(layout: Layout) -> bool:
+    """Return the side of a layout, to 0.1 m: layouts closer than that count as one."""
+    decimetres = [round(10 * part) for point in (*layout.players, *layout.objects) for part in point]
+    return zlib.crc32(bytes(decimetres)) % HELD_OUT_ONE_IN == 0
 
 
 def _type_of(expression: TypeExpression, values: Values) -> int:
@@ -194,10 +197,13 @@ def _predicate(expression: PredicateExpression, values: Values) -> Predicate:
     return Predicate(expression.relation, first, second, expression.negated)
 
 
-def _type_expressions(template: Template) -> Iterable[TypeExpression]:
+def _types_in_game(template: Template) -> Iterable[TypeExpression]:
     conditions = (*template.goals, *(rule.condition for rule in template.rules))
     arguments = (argument for condition in conditions for argument in (condition.first, condition.second))
     yield from (argument for argument in arguments if isinstance(argument, TypeExpression))
     yield from (spawn for rule in template.rules for spawn in rule.spawns)
+
+
+def _types_beside_game(template: Template) -> Iterable[TypeExpression]:
     yield from (line.type for line in template.objects)
     yield from (hide.type for hide in template.hides if hide.type is not None)
