@@ -99,6 +99,13 @@ class Reconciler:
             return None
         observed = await self.observe(experiment)
         planned = plan(experiment, observed, self._clock())
+        logger.debug(
+            "%s/%s: %s, progress %s s old, again in %s s",
+            *key,
+            planned.status.phase,
+            observed.progress_age_s,
+            planned.requeue_after,
+        )
         await self.carry_out(found, observed, planned)
         self._metrics.set_phase(key, planned.status.phase)
         return planned.requeue_after

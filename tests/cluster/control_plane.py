@@ -288,6 +288,7 @@ def start_kwok(config: Path, log: Path) -> subprocess.Popen[bytes]:
             f"--config={STAGES}",
             "--manage-all-nodes=false",
             f"--manage-nodes-with-annotation-selector={selector}",
+            "--node-lease-duration-seconds=40",  # without a heartbeat nodes are given up after a while
         ],
         log,
         {**os.environ, "HOME": str(log.parent)},

@@ -37,7 +37,7 @@ def plane() -> Iterator[ControlPlane | ExistingCluster]:
     if missing:
         pytest.skip(f"{', '.join(missing)} not built: run `python tests/cluster/build.py`")
     with ExistingCluster(Path(os.environ["KUBECONFIG"])) if existing else ControlPlane() as running:
-        running.kubectl("apply", "--server-side", f"--filename={os.environ.get('ADA_DEV_CRDS', ROOT / 'crds')}")
+        running.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
         running.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/adaexperiments.ada.dev")
         wait_until(
             "resource in the API server's discovery",

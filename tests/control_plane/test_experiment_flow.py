@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.processes import start, stop
+from tests.cluster.processes import start, stop, wait_until
 from tests.control_plane.flow import NAME, STUDENT_FRAMES, TEACHER_FRAMES, Flow
 
 SETTINGS = [f"configmap/{NAME}-experiment"]
