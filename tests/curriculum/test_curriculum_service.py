@@ -18,7 +18,7 @@ import pytest
 from ada_api.progress import TrialScore
 from ada_curriculum.client import CurriculumClient, CurriculumRefused, CurriculumUnavailable, GenerationOver
 from ada_curriculum.manifest import CURRICULUM, Manifest, StoredCheckpoint, checkpoint_prefix, write_checkpoint
-from ada_curriculum.store import DirectoryStore
+from ada_curriculum.store import ObjectStore, open_store
 from ada_curriculum.types import Lease, Result
 
 TOKEN = "a-token-of-the-test"
@@ -30,12 +30,13 @@ class Service:
     """A service process that can be killed and started again."""
 
     folder: Path
-    store: DirectoryStore
+    store: ObjectStore
     process: subprocess.Popen[bytes]
     port: int
+    root: str  # ADA_STORE
 
     @classmethod
-    def start(cls, folder: Path, method: str = "plr") -> "Service":
+    def start(cls, folder: Path, method: str = "plr", root: str | None = None) -> "Service":
         experiment = {
             "apiVersion": "ada.dev/v1alpha1",
             "kind": "AdaExperiment",
@@ -47,8 +48,9 @@ class Service:
             },
         }
         (folder / "experiment.json").write_text(json.dumps(experiment))
-        process, port = spawn(folder)
-        return cls(folder, DirectoryStore(folder / "store" / "n" / "x"), process, port)
+        root = root or f"file://{folder}/store"
+        process, port = spawn(folder, root)
+        return cls(folder, open_store(root).child("n/x"), process, port, root)
 
     def client(self, patience_s: float = 30.0) -> CurriculumClient:
         return CurriculumClient(f"127.0.0.1:{self.port}", TOKEN, patience_s)
@@ -56,7 +58,7 @@ class Service:
     def kill_and_start_again(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process, self.port = spawn(self.folder)
+        self.process, self.port = spawn(self.folder, self.root)
 
     def checkpoint(self, frames: int, generation: int = 1, attempt: int = 1) -> StoredCheckpoint:
         """Commit what a trainer would."""
@@ -78,9 +80,9 @@ class Service:
         return checkpoint
 
 
-def spawn(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+def spawn(folder: Path, root: str) -> tuple[subprocess.Popen[bytes], int]:
     """Start the service on a port of the kernel's choice, which it logs."""
-    environment = {**os.environ, "ADA_TOKEN": TOKEN, "ADA_STORE": f"file://{folder}/store", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "ADA_TOKEN": TOKEN, "ADA_STORE": root, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ada_curriculum", "--experiment", str(folder / "experiment.json")]
     log = folder / f"log-{time.monotonic_ns()}"
     with log.open("wb") as file:
@@ -199,6 +201,28 @@ def test_a_killed_service_loses_nothing_that_a_commit_covered(start: Callable[..
         assert client.progress().stages[0].score_by_trial == before.score_by_trial
 
 
+def test_a_killed_service_restores_itself_from_minio_too(
+    start: Callable[..., Service], minio_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADA_STORE_ACCESS_KEY", "test-access-key")
+    monkeypatch.setenv("ADA_STORE_SECRET_KEY", "test-secret-key")
+    service = start(root=f"s3://ada/{tmp_path.name}-{os.getpid()}?endpoint={minio_endpoint}")
+    with service.client() as client:
+        client.register("teacher", 1, 1)
+        play(client, rounds=3)
+        client.advance("teacher", 1, 300, 3)
+        checkpoint = service.checkpoint(300)
+        expected = play(client, rounds=3)
+        client.register("teacher", 2, 1)
+    service.kill_and_start_again()
+    with service.client() as client:
+        after = client.progress().stages[0]
+        assert after.checkpoint is not None and after.checkpoint.uri == checkpoint.uri
+        assert (after.frames, after.generation) == (300, 2)
+        client.restore("teacher", 2, checkpoint.uri, checkpoint.digest)
+        assert without_ids(play(client, rounds=3, generation=2)) == without_ids(expected)
+
+
 def test_outcome_evaluation_and_generation_outlive_a_kill_without_a_checkpoint(start: Callable[..., Service]) -> None:
     service = start()
     with service.client() as client:
@@ -223,7 +247,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_at_the_start(start: Callable
             play(client)
             client.advance("teacher", 1, frames, frames)
             newest = service.checkpoint(frames)
-    path = service.store.directory / newest.prefix / CURRICULUM
+    path = service.folder / "store" / "n" / "x" / newest.prefix / CURRICULUM
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
@@ -418,7 +442,7 @@ def test_the_client_waits_for_a_service_that_comes_back(start: Callable[..., Ser
 
     def bring_back(pause: float) -> None:
         pauses.append(pause)
-        service.process, service.port = spawn(service.folder)
+        service.process, service.port = spawn(service.folder, service.root)
         client.address = f"127.0.0.1:{service.port}"
 
     client = CurriculumClient(f"127.0.0.1:{service.port}", TOKEN, sleep=bring_back)

@@ -226,6 +226,7 @@ class CurriculumService:
         old = self._current(body)
         fresh.standing, fresh.workers, fresh.stop_asked = old.standing, old.workers, old.stop_asked
         fresh.registered, fresh.last_progress = old.registered, self._clock()
+        fresh.curriculum.forget_outstanding()  # a group that goes back opens fresh worlds
         self._records[body.stage] = fresh
         if body.stage not in self._order:
             self._order.append(body.stage)
