@@ -43,7 +43,7 @@ def test_one_try_says_what_its_text_says() -> None:
     assert task.game.hidings[0].rules == {0, 1, 2}
     assert task.trial_timesteps == 30
     assert task.name == "one-try"
-    assert (task.world.tiles == Tile.FLOOR).sum() == 36
+    assert (task.world.tiles == Tile.FLOOR).sum() == 16
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.task")))
