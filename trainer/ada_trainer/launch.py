@@ -14,8 +14,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ada_trainer.elastic.names import AGENT_VARIABLE
 from ada_trainer.elastic.processes import own_address, split_address, wait_for_listener
@@ -23,6 +24,9 @@ from ada_trainer.elastic.verdict import agent_exit_code
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, NodePage
 from ada_trainer.settings import Settings, parse, read_settings, to_arguments
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 WORKER_RESTARTS = 3  # of this node's workers, for failures of their own, before the node gives up
 MONITOR_INTERVAL_S = 0.25
@@ -200,7 +204,7 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
     return explain(result.failures.values())
 
 
-def explain(failures: Sequence[object]) -> int:
+def explain(failures: Iterable["ProcessFailure"]) -> int:
     """Say on the last line of stderr why the workers ended; returns the agent's exit code."""
     ordered = sorted(failures, key=lambda failure: failure.timestamp)
     code = agent_exit_code([failure.exitcode for failure in ordered])

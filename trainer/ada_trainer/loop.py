@@ -15,10 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from ada_curriculum.client import CurriculumClient, CurriculumError, GenerationOver
 from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint
@@ -42,8 +41,9 @@ from ada_trainer.exits import (
 )
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, WorkerMetrics, numbers, resident_bytes
 from ada_trainer.settings import Settings, parse, read_settings
+from ada_trainer.simulators import Connect
 from ada_trainer.snapshot import pack
-from ada_trainer.work import Work, make_work
+from ada_trainer.work import Figures, Work, connect_simulator
 
 CURRICULUM_PATIENCE_S = 180.0
 
@@ -80,9 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one worker; returns its exit code."""
     options = parse("train", arguments)
     rank = os.environ.get("RANK", "0")
-    logging.basicConfig(
-        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {rank} %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {rank} %(name)s: %(message)s")
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: told.set())
@@ -145,16 +143,17 @@ class Worker:
         start: resuming.Start,
         told: threading.Event,
         watchdog: Watchdog | None = None,
-        work: Work | None = None,
+        connect: Connect | None = None,
     ) -> None:
-        """Prepare; `work` is made from the settings unless given."""
+        """Prepare; `connect` reaches simulator servers unless something else is given."""
         self.settings, self.group, self.client = settings, group, client
         self.stage = settings.stage.name
         self.generation = start.generation
         self.name = f"{settings.rendezvous_id}/{group.rank}"
         self.told = told
         self.watchdog = watchdog
-        self.work = work or make_work(settings, group, client, start.generation, self.name)
+        connect = connect or connect_simulator(settings.token, start.generation)
+        self.work = Work(settings, group, client, start.generation, self.name, connect)
         self.counts = Counts()
         resumed = Lineage(uri=start.uri, digest=start.digest) if start.uri and start.digest else None
         self.committer = Committer(store, settings, start.generation, resumed, self._announce)
@@ -187,7 +186,7 @@ class Worker:
             seconds = Stopwatch()
 
             # One unroll in every world, then one round of updates, both by all workers.
-            experience = self.work.collect()
+            experience = self.work.collect(self.counts.frames)
             seconds.lap("collect")
             figures = self.work.update(experience, self.counts.frames)
             seconds.lap("update")
@@ -238,9 +237,7 @@ class Worker:
         rule = self.settings.experiment.spec.checkpoint
         if time.monotonic() - self.last_commit >= rule.interval_seconds:
             return True
-        return rule.interval_frames is not None and (
-            self.counts.frames - self.committed_frames >= rule.interval_frames
-        )
+        return rule.interval_frames is not None and (self.counts.frames - self.committed_frames >= rule.interval_frames)
 
     def _commit(self, wait: bool) -> None:
         """Take a snapshot together and commit it; in the background unless somebody waits for it."""
@@ -282,7 +279,7 @@ class Worker:
             self.client.finish(self.stage, self.generation, "trained")
         self.group.barrier()
 
-    def _publish(self, figures: Any, seconds: "Stopwatch") -> None:
+    def _publish(self, figures: Figures, seconds: "Stopwatch") -> None:
         if self.metrics_directory is None:
             return
         metrics, total = self.metrics, sum(seconds.parts.values())

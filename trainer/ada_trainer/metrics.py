@@ -65,6 +65,9 @@ class WorkerMetrics:
         partial.replace(path)
 
 
+Value = tuple[WorkerMetrics, list[str], float | None]  # of a gauge, with the values of further labels
+
+
 def resident_bytes() -> int:
     """Return this process's resident memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -117,9 +120,9 @@ class NodePage(Collector):
             "part",
         )
         now = self._clock()
-        ages = [(worker, [], _age(worker.checkpoint_time, now)) for worker in workers]
+        ages: list[Value] = [(worker, [], _age(worker.checkpoint_time, now)) for worker in workers]
         yield _gauge("checkpoint_age_seconds", "Time since the newest commit.", ages)
-        beats = [(worker, [], _age(worker.updated, now)) for worker in workers]
+        beats: list[Value] = [(worker, [], _age(worker.updated, now)) for worker in workers]
         yield _gauge("progress_age_seconds", "Time since this worker's last iteration.", beats)
 
     def _read(self) -> Iterator[WorkerMetrics]:
@@ -146,9 +149,7 @@ def _counter(name: str, text: str, workers: list[WorkerMetrics]) -> Metric:
     return family
 
 
-def _gauge(
-    name: str, text: str, values: list[tuple[WorkerMetrics, list[str], float | None]], label: str | None = None
-) -> Metric:
+def _gauge(name: str, text: str, values: list[Value], label: str | None = None) -> Metric:
     family = GaugeMetricFamily(PREFIX + name, text, labels=[*LABELS, *([label] if label else [])])
     for worker, more, value in values:
         if value is not None and math.isfinite(value):

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         say(f"could not listen on {options.host}:{options.port} and :{options.health_port}: {error}")
         return EXIT_TROUBLE
-    from torch.distributed import TCPStore  # loads all of torch: not for --help
+    from torch._C._distributed_c10d import TCPStore  # loads all of torch: not for --help
 
     store = TCPStore(
         host_name=options.host,

@@ -93,4 +93,3 @@ def read_start(settings: Settings, start: Start) -> checkpoints.Restored | None:
         if settings.resume is not None and start.uri == settings.resume.uri:
             raise ConfigurationError(f"--resume-uri can't be used: {error}") from error
         raise
-

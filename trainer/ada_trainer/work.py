@@ -1,13 +1,29 @@
-"""What a worker does in an iteration, as the loop sees it, and how it is put together from collector and learner."""
+"""What a worker does in an iteration: play one unroll in all its worlds, then learn from it together with the group."""
 
+import hashlib
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
+from pydantic.alias_generators import to_camel
+
+from ada_api.stages import CheckpointReference
 from ada_curriculum.client import CurriculumClient
-from ada_curriculum.types import Result
+from ada_curriculum.manifest import CheckpointError
+from ada_curriculum.types import Lease, Result
+from ada_sim.observation import specification
+from ada_trainer.checkpoint import AgentRecord, read_agent
 from ada_trainer.elastic.group import Group
+from ada_trainer.exits import ConfigurationError
+from ada_trainer.learner import Learner
+from ada_trainer.networks.agent import AgentNetwork
+from ada_trainer.rollout import Collected, Collector
 from ada_trainer.settings import Settings
+from ada_trainer.simulators import Connect, Connection, JoinedSimulators, SimulatorSet, own_simulators, share
+
+logger = logging.getLogger("ada_trainer.work")
 
 
 @dataclass(frozen=True)
@@ -15,40 +31,197 @@ class Figures:
     """What came of one iteration."""
 
     frames: int  # this worker's own
-    updates: int  # optimiser steps, the same on all workers
+    updates: int  # the same on all workers
     skipped_updates: int
     results: tuple[Result, ...]  # episodes that ended in this worker's worlds
     losses: dict[str, float]  # over the group
 
 
-class Work(Protocol):
-    """Collecting and learning of one worker."""
+def derive_seed(*parts: int | str) -> int:
+    """Return a seed, 63 bits, that follows from these parts and nothing else."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def build_network(record: AgentRecord) -> AgentNetwork:
+    """Return a network as a checkpoint describes it. Raises ConfigurationError."""
+    return AgentNetwork(record.model, specification(record.environment), record.action_groups)
+
+
+class Work:
+    """Collector and learner of one worker."""
+
+    def __init__(
+        self, settings: Settings, group: Group, client: CurriculumClient, generation: int, worker: str, connect: Connect
+    ) -> None:
+        """Build the networks; nothing is connected yet. Raises ConfigurationError."""
+        stage, spec = settings.stage, settings.experiment.spec
+        self._settings, self._group = settings, group
+        self._client, self._generation, self._worker = client, generation, worker
+        environment = spec.environment
+        record = AgentRecord(model=stage.model, environment=environment, action_groups=tuple(environment.action_groups))
+        torch.manual_seed(derive_seed(spec.seed, stage.name, "network"))
+        self._network = build_network(record).to(group.device)
+        if stage.warm_start is not None:
+            load_parameters(self._network, stage.warm_start, record, "stages[].warmStart")
+        self._distillation = stage.distillation
+        self._teacher: AgentNetwork | None = None
+        if settings.teacher is not None:
+            self._teacher = load_agent(settings.teacher, record).to(group.device)
+        self._learner = Learner(
+            self._network,
+            stage.algorithm,
+            seed=derive_seed(spec.seed, stage.name, "minibatches"),
+            distillation_weight=stage.distillation.weight if stage.distillation else 0.0,
+            distillation_l2=stage.distillation.l2 if stage.distillation else 0.0,
+        )
+        addresses = own_simulators(settings.simulator_addresses, group.rank, group.world_size)
+        self._worlds = share(stage.algorithm.worlds, group.world_size, group.rank)
+        self._simulators = SimulatorSet(addresses, self._worlds, connect)
+        self._joined: JoinedSimulators | None = None
+        self._collector: Collector | None = None
+        self._episodes = 0
 
     def begin(self, frames: int) -> None:
-        """Begin from nothing."""
+        """Open the worlds; random numbers follow from seed, stage, progress and rank."""
+        self.close()
+        self._joined = self._simulators.open()
+        stage, seed = self._settings.stage, self._settings.experiment.spec.seed
+        self._collector = Collector(
+            self._joined,
+            self._worlds,
+            self._settings.experiment.spec.environment.players,
+            self._network,
+            stage.algorithm,
+            self._lease,
+            seed=derive_seed(seed, stage.name, frames, self._group.rank),
+            teacher=self._teacher if self._imitates(frames) else None,
+        )
 
-    def load(self, learner: Mapping[Any, Any], collector: Mapping[Any, Any] | None, frames: int) -> None:
-        """Go on from a checkpoint; without a collector's state its random numbers follow from progress."""
+    def load(self, learner: Mapping[str, Any], collector: Mapping[str, Any] | None, frames: int) -> None:
+        """Go on from a checkpoint; without a collector's state as if its random numbers began here."""
+        try:
+            self._learner.load_state_dict(dict(learner))
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ConfigurationError(
+                f"the newest checkpoint of stage {self._settings.stage.name} does not fit its model and algorithm: "
+                f"{error}; undo the change, or give the stage another name"
+            ) from error
+        self.begin(frames)
+        if collector is not None and self._collector is not None:
+            self._collector.load_state_dict(collector)
 
-    def collect(self) -> Any:
-        """Play one unroll in every world."""
+    def collect(self, frames: int) -> Collected:
+        """Play one unroll in every world. A lost simulator's episodes are dropped, and the unroll begins anew."""
+        if self._simulators.is_back():
+            logger.info("a lost simulator is back")
+            self._reopen(frames)
+        while True:
+            assert self._collector is not None, "begin or load comes first"
+            try:
+                return self._collector.collect()
+            except OSError as error:
+                self._simulators.lose(error)
+                self._reopen(frames)
 
-    def update(self, experience: Any, frames: int) -> Figures:
-        """Learn from it together with the group; `frames` is the stage's progress before it."""
+    def update(self, collected: Collected, frames: int) -> Figures:
+        """Learn from an unroll together with the group; `frames` is the stage's progress before it."""
+        if self._teacher is not None and not self._imitates(frames):
+            logger.info("frames of imitation are over")
+            self._teacher = None
+            if self._collector is not None:
+                self._collector.stop_labelling()
+            collected = replace(collected, batch=replace(collected.batch, teacher=None))
+        report = self._learner.update(collected.batch, min(1.0, frames / self._settings.stage.frames), self._group.sum)
+        self._episodes += len(collected.results)
+        return Figures(
+            frames=collected.timesteps,
+            updates=1,
+            skipped_updates=int(report.skipped),
+            results=tuple(collected.results),
+            losses={to_camel(name): value for name, value in report.metrics().items()},
+        )
 
     def learner_state(self) -> dict[str, Any]:
         """Return what the next update depends on, the same on all workers."""
+        return self._learner.state_dict()
 
     def collector_state(self) -> dict[str, Any]:
         """Return what the next unroll depends on, this worker's own."""
+        return dict(self._collector.state_dict()) if self._collector is not None else {}
 
     def totals(self) -> dict[str, int]:
         """Return counters for the metrics."""
+        return {"episodes": self._episodes, "simulators_lost": self._simulators.lost}
 
     def close(self) -> None:
         """Let go of the simulators."""
+        if self._joined is not None:
+            self._joined.close()
+            self._joined = None
+
+    def _reopen(self, frames: int) -> None:
+        """Start all worlds anew; the collector's random numbers go on."""
+        state = self.collector_state()
+        self.begin(frames)
+        if self._collector is not None:
+            self._collector.load_state_dict(state)
+
+    def _imitates(self, frames: int) -> bool:
+        return self._distillation is not None and frames < self._distillation.frames
+
+    def _lease(self, count: int) -> list[Lease]:
+        return self._client.lease(self._settings.stage.name, self._generation, self._worker, count)
 
 
-def make_work(settings: Settings, group: Group, client: CurriculumClient, generation: int, worker: str) -> Work:
-    """Return the real thing."""
-    raise NotImplementedError("collector and learner are not connected yet")
+def load_agent(reference: CheckpointReference, student: AgentRecord | None = None) -> AgentNetwork:
+    """Return the agent of a pinned checkpoint, ready to act, on the CPU. Raises ConfigurationError.
+
+    Args:
+        student: what it shall teach; both must see and do the same.
+    """
+    try:
+        record, parameters = read_agent(reference)
+        if student is not None:
+            check_teacher(record, student)
+        network = build_network(record)
+        network.load_state_dict(parameters)
+    except (CheckpointError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"checkpoint {reference.uri} can't be used: {error}") from error
+    return network.requires_grad_(False).eval()
+
+
+def check_teacher(teacher: AgentRecord, student: AgentRecord) -> None:
+    """Raise ValueError unless teacher and student see and do the same."""
+    if teacher.environment.observation != student.environment.observation:
+        raise ValueError(
+            f"the teacher sees {teacher.environment.observation}, the student {student.environment.observation}"
+        )
+    if set(teacher.action_groups) != set(student.action_groups):
+        raise ValueError(
+            f"the teacher controls {sorted(teacher.action_groups)}, the student {sorted(student.action_groups)}"
+        )
+
+
+def load_parameters(network: AgentNetwork, reference: CheckpointReference, own: AgentRecord, field: str) -> None:
+    """Take over the parameters of a pinned checkpoint of the same model. Raises ConfigurationError."""
+    try:
+        _, parameters = read_agent(reference)
+        network.load_state_dict(parameters)
+    except (CheckpointError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"{field} {reference.uri} can't be used for model {own.model.model_dump_json(exclude_none=True)}: {error}"
+        ) from error
+
+
+def connect_simulator(token: str, generation: int) -> Connect:
+    """Return how worlds are opened on a simulator server."""
+
+    def connect(address: str, worlds: int) -> Connection:
+        from ada_sim.client import SimulatorClient
+
+        client = SimulatorClient(address, token, generation)
+        client.open(worlds)
+        return client
+
+    return connect

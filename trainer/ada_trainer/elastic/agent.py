@@ -17,7 +17,7 @@ from ada_trainer.elastic.names import MEMBERSHIP_KEY, MEMBERSHIP_VARIABLE
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED
 
 
-class TrainerAgent(LocalElasticAgent):  # type: ignore[misc]
+class TrainerAgent(LocalElasticAgent):
     """One node's agent."""
 
     def __init__(
@@ -45,7 +45,7 @@ class TrainerAgent(LocalElasticAgent):  # type: ignore[misc]
         self.started = True
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        result = super()._monitor_workers(worker_group)
+        result: RunResult = super()._monitor_workers(worker_group)
         if result.state is WorkerState.FAILED:
             codes = {failure.exitcode for failure in result.failures.values()}
             self._remaining_restarts = remaining_restarts(self._remaining_restarts, codes)

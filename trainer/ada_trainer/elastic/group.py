@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from ada_trainer.elastic.names import MEMBERSHIP_VARIABLE
 from ada_trainer.elastic.processes import split_address
@@ -25,8 +26,8 @@ class Group:
     world_size: int = 1
     local_rank: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    rendezvous: dist.Store | None = None  # keys of this rendezvous id, kept over memberships
-    membership: dist.Store | None = None  # keys of this membership alone
+    rendezvous: Store | None = None  # keys of this rendezvous id, kept over memberships
+    membership: Store | None = None  # keys of this membership alone
 
     @property
     def is_leader(self) -> bool:
@@ -92,16 +93,16 @@ def join(rendezvous_address: str, rendezvous_id: str, timeout_s: float, environm
     local_rank = int(environment["LOCAL_RANK"])
     host, port = split_address(rendezvous_address)
     try:
-        store = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=STORE_TIMEOUT_S))
-        rendezvous = dist.PrefixStore(f"ada/{rendezvous_id}", store)
-        membership = dist.PrefixStore(environment[MEMBERSHIP_VARIABLE], rendezvous)
+        store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=STORE_TIMEOUT_S))
+        rendezvous = PrefixStore(f"ada/{rendezvous_id}", store)
+        membership = PrefixStore(environment[MEMBERSHIP_VARIABLE], rendezvous)
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", local_rank)
             torch.cuda.set_device(device)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            store=dist.PrefixStore("collectives", membership),
+            store=PrefixStore("collectives", membership),
             rank=rank,
             world_size=world_size,
             timeout=timedelta(seconds=timeout_s),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from ada_trainer.elastic.verdict import leave_verdict
 from ada_trainer.exits import EXIT_REGROUP, EXIT_TROUBLE
@@ -63,7 +63,7 @@ class Watchdog:
 
     def __init__(
         self,
-        store: dist.Store,
+        store: Store,
         rank: int,
         world_size: int,
         patience_s: float,
