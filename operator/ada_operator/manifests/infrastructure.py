@@ -146,6 +146,6 @@ def network_policy(experiment: AdaExperiment, platform: Platform) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(experiment, names.scope(experiment.metadata.name), "experiment"),
+        "metadata": metadata(experiment, names.config(experiment.metadata.name), "experiment"),
         "spec": {"podSelector": {"matchLabels": pods}, "policyTypes": ["Ingress"], "ingress": ingress},
     }
