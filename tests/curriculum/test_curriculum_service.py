@@ -9,20 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ada_api.progress import TrialScore
-from ada_curriculum.client import CurriculumClient, CurriculumRefused, CurriculumUnavailable, GenerationOver
+from ada_api.progress import StageProgress, TrialScore
+from ada_curriculum.client import CurriculumClient, CurriculumRefused, GenerationOver
 from ada_curriculum.manifest import CURRICULUM, Manifest, StoredCheckpoint, checkpoint_prefix, write_checkpoint
 from ada_curriculum.store import ObjectStore, open_store
 from ada_curriculum.types import Lease, Result
 
 TOKEN = "a-token-of-the-test"
 START_LIMIT_S = 60.0
+SHARED_STAGES = [f"shared-{number}" for number in range(20)]  # one for each test that needs no service of its own
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Service:
     process: subprocess.Popen[bytes]
     port: int
     root: str  # ADA_STORE
+    free_stages: list[str] = field(default_factory=lambda: list(SHARED_STAGES))
 
     @classmethod
     def start(cls, folder: Path, method: str = "plr", root: str | None = None) -> "Service":
@@ -44,7 +46,7 @@ class Service:
             "spec": {
                 "seed": 3,
                 "curriculum": {"method": method, "plr": {"archiveSize": 40, "minArchiveSize": 20}},
-                "stages": [{"name": "teacher", "frames": 1000}, {"name": "student", "frames": 1000}],
+                "stages": [{"name": name, "frames": 1000} for name in ("teacher", *SHARED_STAGES)],
             },
         }
         (folder / "experiment.json").write_text(json.dumps(experiment))
@@ -60,23 +62,23 @@ class Service:
         self.process.wait()
         self.process, self.port = spawn(self.folder, self.root)
 
-    def checkpoint(self, frames: int, generation: int = 1, attempt: int = 1) -> StoredCheckpoint:
+    def checkpoint(self, frames: int, generation: int = 1, stage: str = "teacher") -> StoredCheckpoint:
         """Commit what a trainer would."""
         with self.client() as client:
             manifest = Manifest(
                 experiment="n/x",
-                stage="teacher",
+                stage=stage,
                 frames=frames,
                 updates=frames // 10,
-                attempt=attempt,
+                attempt=generation,
                 generation=generation,
                 time=1000.0 + frames,
                 config_digest="sha256:" + "0" * 64,
             )
-            objects: dict[str, bytes | Path] = {CURRICULUM: client.snapshot("teacher"), "shard": b"parameters"}
-            prefix = checkpoint_prefix("teacher", frames, attempt)
+            objects: dict[str, bytes | Path] = {CURRICULUM: client.snapshot(stage), "shard": b"parameters"}
+            prefix = checkpoint_prefix(stage, frames, generation)
             checkpoint = write_checkpoint(self.store, prefix, objects, manifest)
-            client.commit("teacher", generation, checkpoint.uri, checkpoint.digest, frames)
+            client.commit(stage, generation, checkpoint.uri, checkpoint.digest, frames)
         return checkpoint
 
 
@@ -108,15 +110,36 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         service.process.wait()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the tests that neither kill it nor need it untouched."""
+    service = Service.start(tmp_path_factory.mktemp("shared"))
+    yield service
+    service.process.kill()
+    service.process.wait()
+
+
+@pytest.fixture
+def stage(shared: Service) -> str:
+    """A stage of the shared service that no other test uses."""
+    return shared.free_stages.pop()
+
+
+def progress_of(client: CurriculumClient, stage: str) -> StageProgress:
+    return next(one for one in client.progress().stages if one.stage == stage)
+
+
 def results_of(leases: list[Lease]) -> list[Result]:
     return [Result(one.id, (0.25,) * one.trials, one.task % 997 / 997, 75 * one.trials) for one in leases]
 
 
-def play(client: CurriculumClient, rounds: int = 1, generation: int = 1, count: int = 16) -> list[Lease]:
+def play(
+    client: CurriculumClient, rounds: int = 1, generation: int = 1, count: int = 16, stage: str = "teacher"
+) -> list[Lease]:
     leases = []
     for _ in range(rounds):
-        batch = client.lease("teacher", generation, "0", count)
-        client.report("teacher", generation, "0", results_of(batch))
+        batch = client.lease(stage, generation, "0", count)
+        client.report(stage, generation, "0", results_of(batch))
         leases += batch
     return leases
 
@@ -125,35 +148,32 @@ def without_ids(leases: list[Lease]) -> list[tuple[object, ...]]:
     return [(one.task, one.trials, one.seed, one.learn, one.policy) for one in leases]
 
 
-def test_a_stage_from_registration_to_evaluation(start: Callable[..., Service]) -> None:
-    service = start()
-    with service.client() as client:
-        assert client.progress().stages == []
-        client.register("teacher", 1, workers=2)
-        play(client, rounds=40)
-        answer = client.advance("teacher", 1, 500, 5, 1, {"loss": 0.5, "kl": float("nan")})
+def test_a_stage_from_registration_to_evaluation(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        assert stage not in [one.stage for one in client.progress().stages]
+        client.register(stage, 1, workers=2)
+        play(client, rounds=40, stage=stage)
+        answer = client.advance(stage, 1, 500, 5, 1, {"loss": 0.5, "kl": float("nan")})
         assert (answer.commit, answer.stop) == (False, False)
-        stage = client.progress().stages[0]
-        assert (stage.stage, stage.phase, stage.workers, stage.frames, stage.updates) == (
-            *("teacher", "training", 2, 500, 5),
-        )
-        assert stage.skipped_updates == 1 and stage.score == 0.25 and stage.score_by_trial[0] == 0.25
-        checkpoint = service.checkpoint(500)
-        client.finish("teacher", 1, "trained")
+        now = progress_of(client, stage)
+        assert (now.stage, now.phase, now.workers, now.frames, now.updates) == (*(stage, "training", 2, 500, 5),)
+        assert now.skipped_updates == 1 and now.score == 0.25 and now.score_by_trial[0] == 0.25
+        checkpoint = shared.checkpoint(500, stage=stage)
+        client.finish(stage, 1, "trained")
         score = TrialScore(trials=1, median=0.1, mean=0.2, percentile20=0.0)
-        client.evaluation("teacher", [score], best_score=0.1)
-        stage = client.progress().stages[0]
-        assert stage.phase == "trained" and stage.evaluation == [score]
-        assert stage.checkpoint is not None and stage.checkpoint.digest == checkpoint.digest
+        client.evaluation(stage, [score], best_score=0.1)
+        now = progress_of(client, stage)
+        assert now.phase == "trained" and now.evaluation == [score]
+        assert now.checkpoint is not None and now.checkpoint.digest == checkpoint.digest
 
 
-def test_the_history_holds_losses_scores_measures_and_the_archive(start: Callable[..., Service]) -> None:
-    with start().client() as client:
-        client.register("teacher", 1, 1)
+def test_the_history_holds_losses_scores_measures_and_the_archive(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
         for update in range(1, 30):
-            play(client, rounds=2)
-            client.advance("teacher", 1, 100 * update, update, 0, {"loss": 1 / update})
-        points = client.history("teacher")
+            play(client, rounds=2, stage=stage)
+            client.advance(stage, 1, 100 * update, update, 0, {"loss": 1 / update})
+        points = client.history(stage)
     assert [point["frames"] for point in points] == [100 * update for update in range(1, 30)]
     last = points[-1]
     assert last["loss"] == 1 / 29 and last["score"] == 0.25
@@ -256,21 +276,20 @@ def test_a_damaged_newest_checkpoint_is_passed_over_at_the_start(start: Callable
         assert client.progress().stages[0].frames == 100
 
 
-def test_restoring_brings_back_a_checkpoint_and_the_leases_that_follow_it(start: Callable[..., Service]) -> None:
-    service = start()
-    with service.client() as client:
-        client.register("teacher", 1, 1)
-        play(client, rounds=10)
-        client.advance("teacher", 1, 100, 1)
-        checkpoint = service.checkpoint(100)
-        expected = play(client, rounds=5)
-        client.advance("teacher", 1, 200, 2)
-        client.register("teacher", 2, 3)
-        client.restore("teacher", 2, checkpoint.uri, checkpoint.digest)
-        stage = client.progress().stages[0]
-        assert (stage.frames, stage.generation, stage.workers) == (100, 2, 3)
-        assert [point["frames"] for point in client.history("teacher")] == [100]
-        assert without_ids(play(client, rounds=5, generation=2)) == without_ids(expected)
+def test_restoring_brings_back_a_checkpoint_and_the_leases_that_follow_it(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
+        play(client, rounds=10, stage=stage)
+        client.advance(stage, 1, 100, 1)
+        checkpoint = shared.checkpoint(100, stage=stage)
+        expected = play(client, rounds=5, stage=stage)
+        client.advance(stage, 1, 200, 2)
+        client.register(stage, 2, 3)
+        client.restore(stage, 2, checkpoint.uri, checkpoint.digest)
+        now = progress_of(client, stage)
+        assert (now.frames, now.generation, now.workers) == (100, 2, 3)
+        assert [point["frames"] for point in client.history(stage)] == [100]
+        assert without_ids(play(client, rounds=5, generation=2, stage=stage)) == without_ids(expected)
 
 
 def test_the_episodes_of_a_group_that_is_gone_are_played_again_for_the_filter(start: Callable[..., Service]) -> None:
@@ -286,11 +305,10 @@ def test_the_episodes_of_a_group_that_is_gone_are_played_again_for_the_filter(st
         assert metric(client, 'ada_curriculum_figure{name="candidates",stage="teacher"}') == 0
 
 
-def test_restoring_what_is_not_ours_is_refused(start: Callable[..., Service], tmp_path: Path) -> None:
-    service = start()
-    with service.client() as client:
-        client.register("teacher", 1, 1)
-        checkpoint = service.checkpoint(100)
+def test_restoring_what_is_not_ours_is_refused(shared: Service, stage: str, tmp_path: Path) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
+        checkpoint = shared.checkpoint(100, stage=stage)
         wrong = "sha256:" + "0" * 64
         for uri, digest, message in (
             (f"file://{tmp_path}/elsewhere", checkpoint.digest, "not in the store"),
@@ -299,28 +317,27 @@ def test_restoring_what_is_not_ours_is_refused(start: Callable[..., Service], tm
         ):
             for request in (client.restore, lambda *one: client.commit(*one, 100)):
                 with pytest.raises(CurriculumRefused, match=message):
-                    request("teacher", 1, uri, digest)
+                    request(stage, 1, uri, digest)
 
 
-def test_an_older_generation_is_refused_everywhere(start: Callable[..., Service]) -> None:
-    service = start()
-    with service.client() as client:
-        client.register("teacher", 1, 1)
-        lent = client.lease("teacher", 1, "0", 2)
-        checkpoint = service.checkpoint(0)
-        client.register("teacher", 2, 1)
+def test_an_older_generation_is_refused_everywhere(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
+        lent = client.lease(stage, 1, "0", 2)
+        checkpoint = shared.checkpoint(0, stage=stage)
+        client.register(stage, 2, 1)
         for request in (
-            lambda: client.register("teacher", 1, 1),
-            lambda: client.lease("teacher", 1, "0", 1),
-            lambda: client.report("teacher", 1, "0", results_of(lent)),
-            lambda: client.advance("teacher", 1, 1, 1),
-            lambda: client.commit("teacher", 1, checkpoint.uri, checkpoint.digest, 0),
-            lambda: client.restore("teacher", 1, checkpoint.uri, checkpoint.digest),
-            lambda: client.finish("teacher", 1, "trained"),
+            lambda: client.register(stage, 1, 1),
+            lambda: client.lease(stage, 1, "0", 1),
+            lambda: client.report(stage, 1, "0", results_of(lent)),
+            lambda: client.advance(stage, 1, 1, 1),
+            lambda: client.commit(stage, 1, checkpoint.uri, checkpoint.digest, 0),
+            lambda: client.restore(stage, 1, checkpoint.uri, checkpoint.digest),
+            lambda: client.finish(stage, 1, "trained"),
         ):
             with pytest.raises(GenerationOver, match="newest is 2"):
                 request()
-        assert client.progress().stages[0].phase == "training"
+        assert progress_of(client, stage).phase == "training"
 
 
 def metric(client: CurriculumClient, name: str) -> float:
@@ -329,29 +346,28 @@ def metric(client: CurriculumClient, name: str) -> float:
     return float(found[1])
 
 
-def test_a_report_that_comes_twice_counts_once(start: Callable[..., Service]) -> None:
-    with start().client() as client:
-        client.register("teacher", 1, 1)
-        results = results_of(client.lease("teacher", 1, "0", 10))
-        client.report("teacher", 1, "0", results)
-        client.report("teacher", 1, "0", results)
-        assert metric(client, 'ada_curriculum_results_total{fate="applied",stage="teacher"}') == 10
-        assert metric(client, 'ada_curriculum_results_total{fate="ignored",stage="teacher"}') == 10
-        assert metric(client, 'ada_curriculum_figure{name="archive_size",stage="teacher"}') == 10
+def test_a_report_that_comes_twice_counts_once(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
+        results = results_of(client.lease(stage, 1, "0", 10))
+        client.report(stage, 1, "0", results)
+        client.report(stage, 1, "0", results)
+        assert metric(client, f'ada_curriculum_results_total{{fate="applied",stage="{stage}"}}') == 10
+        assert metric(client, f'ada_curriculum_results_total{{fate="ignored",stage="{stage}"}}') == 10
+        assert metric(client, f'ada_curriculum_figure{{name="archive_size",stage="{stage}"}}') == 10
 
 
-def test_a_suspended_stage_is_told_to_commit_and_stop_until_a_group_begins_again(start: Callable[..., Service]) -> None:
-    service = start()
-    with service.client() as client:
-        client.register("teacher", 1, 1)
-        client.suspend("teacher")
-        answer = client.advance("teacher", 1, 10, 1)
+def test_a_suspended_stage_is_told_to_commit_and_stop_until_a_group_begins_again(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
+        client.suspend(stage)
+        answer = client.advance(stage, 1, 10, 1)
         assert answer.commit and answer.stop
-        assert client.progress().stages[0].phase == "committing"
-        service.checkpoint(10)
-        assert client.progress().stages[0].phase == "waiting"
-        client.register("teacher", 2, 1)
-        assert not client.advance("teacher", 2, 20, 2).stop
+        assert progress_of(client, stage).phase == "committing"
+        shared.checkpoint(10, stage=stage)
+        assert progress_of(client, stage).phase == "waiting"
+        client.register(stage, 2, 1)
+        assert not client.advance(stage, 2, 20, 2).stop
 
 
 def raw(service: Service, method: str, path: str, body: bytes = b"", token: str | None = TOKEN) -> tuple[int, str]:
@@ -388,7 +404,7 @@ ADVANCE = {"stage": "teacher", "generation": 1, "frames": 1, "updates": 1, "metr
         pytest.param("lease", LEASE | {"count": 5000}, 400, "count.*4096", id="too-many-leases"),
         pytest.param("lease", LEASE | {"count": 0}, 400, "count", id="no-lease"),
         pytest.param("lease", LEASE | {"extra": 1}, 400, "extra", id="unknown-field"),
-        pytest.param("lease", LEASE | {"stage": "other"}, 404, "teacher, student", id="unknown-stage"),
+        pytest.param("lease", LEASE | {"stage": "other"}, 404, "teacher, shared-0", id="unknown-stage"),
         pytest.param("lease", LEASE | {"stage": "../x"}, 400, "stage", id="stage-is-a-path"),
         pytest.param("report", REPORT | {"results": [RESULT] * 4097}, 400, "4096", id="too-many-results"),
         pytest.param("report", REPORT | {"results": [RESULT | {"returns": []}]}, 400, "returns", id="no-returns"),
@@ -402,30 +418,21 @@ ADVANCE = {"stage": "teacher", "generation": 1, "frames": 1, "updates": 1, "metr
     ],
 )  # fmt: skip
 def test_a_malformed_request_is_refused_with_a_message(
-    shared_service: Service, path: str, body: dict[str, Any] | bytes, status: int, message: str
+    shared: Service, path: str, body: dict[str, Any] | bytes, status: int, message: str
 ) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answered, text = raw(shared_service, "POST", f"/v1/{path}", data)
+    answered, text = raw(shared, "POST", f"/v1/{path}", data)
     assert answered == status and re.search(message, json.loads(text)["error"])
 
 
-@pytest.fixture(scope="module")
-def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for the requests that change nothing."""
-    service = Service.start(tmp_path_factory.mktemp("shared"))
-    yield service
-    service.process.kill()
-    service.process.wait()
-
-
-def test_a_result_of_the_wrong_length_applies_nothing_of_its_report(start: Callable[..., Service]) -> None:
-    with start().client() as client:
-        client.register("teacher", 1, 1)
-        good, bad = results_of(client.lease("teacher", 1, "0", 2))
+def test_a_result_of_the_wrong_length_applies_nothing_of_its_report(shared: Service, stage: str) -> None:
+    with shared.client() as client:
+        client.register(stage, 1, 1)
+        good, bad = results_of(client.lease(stage, 1, "0", 2))
         broken = Result(bad.lease, (*bad.returns, 0.1), bad.fitness, bad.timesteps)
         with pytest.raises(CurriculumRefused, match="returns"):
-            client.report("teacher", 1, "0", [good, broken])
-        assert metric(client, 'ada_curriculum_results_total{fate="applied",stage="teacher"}') == 0
+            client.report(stage, 1, "0", [good, broken])
+        assert metric(client, f'ada_curriculum_results_total{{fate="applied",stage="{stage}"}}') == 0
 
 
 def test_sigterm_ends_the_service_with_the_code_for_told_to_stop(start: Callable[..., Service]) -> None:
@@ -452,38 +459,3 @@ def test_the_client_waits_for_a_service_that_comes_back(start: Callable[..., Ser
     with client:
         assert client.progress().stages[0].stage == "teacher"
     assert len(pauses) == 1
-
-
-def test_the_client_gives_up_when_its_patience_ends() -> None:
-    pauses: list[float] = []
-    client = CurriculumClient("127.0.0.1:1", TOKEN, patience_s=0.0, sleep=pauses.append)
-    with pytest.raises(CurriculumUnavailable, match=r"127\.0\.0\.1:1 did not answer GET /v1/progress"):
-        client.progress()
-    assert pauses == []
-
-
-def run_program(folder: Path, experiment: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    (folder / "experiment.yaml").write_text(experiment)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ADA_")}
-    command = [sys.executable, "-m", "ada_curriculum", "--experiment", str(folder / "experiment.yaml"), "--port", "0"]
-    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-GOOD = (
-    "{apiVersion: ada.dev/v1alpha1, kind: AdaExperiment, metadata: {name: x}, spec: {stages: [{name: s, frames: 1}]}}"
-)
-
-
-@pytest.mark.parametrize(
-    ("experiment", "environment", "message"),
-    [
-        pytest.param("spec: {}", {"ADA_TOKEN": "t", "ADA_STORE": "file:///tmp"}, "stages", id="a-bad-experiment"),
-        pytest.param(GOOD, {"ADA_STORE": "file:///tmp"}, "ADA_TOKEN", id="no-token"),
-        pytest.param(GOOD, {"ADA_TOKEN": "t", "ADA_STORE": "http://x"}, "not understood", id="a-bad-store"),
-    ],
-)
-def test_a_configuration_that_cant_work_is_said_and_not_retried(
-    tmp_path: Path, experiment: str, environment: dict[str, str], message: str
-) -> None:
-    ended = run_program(tmp_path, experiment, **environment)
-    assert ended.returncode == 78 and message in ended.stderr
