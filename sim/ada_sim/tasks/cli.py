@@ -1,4 +1,4 @@
-"""`python -m ada_sim tasks stats | show | check`: look at tasks without training anything."""
+"""`python -m ada_sim tasks stats | show | check | probes`: look at tasks without training anything."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ from ada_api.environment import Environment
 from ada_api.experiment import AdaExperiment
 from ada_sim.constants import TIMESTEP_S
 from ada_sim.tasks.metrics import METRICS, PAPER_MEANS, shortest_plan
+from ada_sim.tasks.probes import probe, probe_names
 from ada_sim.tasks.source import TaskSource
 from ada_sim.tasks.task import Task
 from ada_sim.tasks.template import read_template
@@ -30,7 +31,7 @@ class BadInputError(ValueError):
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code: 0 done, 2 bad input."""
     arguments = _parser().parse_args(argv)
-    commands = {"stats": _stats, "show": _show, "check": _check}
+    commands = {"stats": _stats, "show": _show, "check": _check, "probes": _probes}
     try:
         sys.stdout.write(commands[arguments.command](arguments) + "\n")
     except ValueError as error:
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="read a template and draw a task from it")
     check.add_argument("file", type=Path, help="the template")
     check.add_argument("--number", type=int, default=0, help="which of its tasks to show (default 0)")
+    probes = commands.add_parser("probes", help="the probe tasks, or one of them in words and as a drawing")
+    probes.add_argument("name", nargs="?", help="the probe task to show (default: list all)")
     return parser
 
 
@@ -118,6 +121,12 @@ def _check(arguments: argparse.Namespace) -> str:
     if shortest_plan(task) is None:
         notes.append("Warning: no sequence of rules makes the objects that the goal needs.")
     return "\n".join([f"{arguments.file}: fine. Task {arguments.number} of it:", "", _task_text(task), *notes])
+
+
+def _probes(arguments: argparse.Namespace) -> str:
+    if arguments.name is not None:
+        return _task_text(probe(arguments.name))
+    return "\n".join(f"{name} ({players})" for players in (1, 2) for name in probe_names(players))
 
 
 def _task_text(task: Task) -> str:
