@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from ada_api.environment import Environment
 from ada_api.experiment import AdaExperiment
 from ada_api.progress import Progress, StageProgress

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+
+from ada_api.operations import Retention
+from ada_api.stages import CheckpointReference
 from ada_curriculum.manifest import CheckpointError, Lineage, list_checkpoints
 from ada_curriculum.store import PAGE_OBJECTS, ObjectInfo, ObjectStore, StoreError, open_store
 from ada_trainer import checkpoint as checkpoints
 from ada_trainer.checkpoint import AGENT, LEARNER, Committer, Snapshot, prune, read, read_agent, write
 from ada_trainer.snapshot import SnapshotError, pack, unpack
-
-from ada_api.operations import Retention
-from ada_api.stages import CheckpointReference
 
 _spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
 assert _spec is not None and _spec.loader is not None

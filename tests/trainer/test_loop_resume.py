@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from ada_trainer import checkpoint as checkpoints
 from ada_trainer.loop import Ending, Worker
 from ada_trainer.snapshot import pack

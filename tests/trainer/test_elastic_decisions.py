@@ -1,0 +1,213 @@
+"""What agent, watchdog and start decide, without processes."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.distributed import HashStore
+
+from ada_api.stages import CheckpointReference
+from ada_trainer import resuming
+from ada_trainer.elastic.agent import remaining_restarts
+from ada_trainer.elastic.group import Group
+from ada_trainer.elastic.processes import own_address, split_address
+from ada_trainer.elastic.verdict import agent_exit_code
+from ada_trainer.elastic.watchdog import Listener, StepClock, Watchdog
+from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
+from ada_trainer.metrics import NodePage, WorkerMetrics, answer
+from ada_trainer.settings import add_arguments, node_bounds, read_settings, simulator_addresses, to_arguments
+from ada_trainer.simulators import own_simulators, share
+
+_spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
+assert _spec is not None and _spec.loader is not None
+parts = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(parts)
+
+
+@pytest.mark.parametrize(
+    ("codes", "left"),
+    [
+        pytest.param({1}, 3, id="a-crash-takes-one"),
+        pytest.param({-9}, 3, id="a-killed-worker-takes-one"),
+        pytest.param({EXIT_REGROUP}, 4, id="a-lost-peer-is-free"),
+        pytest.param({EXIT_REGROUP, -15}, 4, id="so-is-a-sibling-that-torch-ended"),
+        pytest.param({EXIT_REGROUP, 1}, 3, id="a-crash-among-them-counts"),
+        pytest.param({EXIT_STOPPED}, 0, id="told-to-stop-ends-the-agent"),
+        pytest.param({EXIT_CONFIGURATION, 1}, 0, id="so-does-a-configuration-that-can-not-work"),
+    ],
+)
+def test_restarts_left_by_the_workers_exit_codes(codes: set[int], left: int) -> None:
+    assert remaining_restarts(3, codes) == left
+
+
+def test_the_agent_ends_as_its_workers_say() -> None:
+    assert agent_exit_code([1, EXIT_CONFIGURATION]) == EXIT_CONFIGURATION
+    assert agent_exit_code([EXIT_STOPPED, -15]) == EXIT_STOPPED
+    assert agent_exit_code([-9]) == EXIT_TROUBLE
+
+
+def test_a_peer_is_silent_when_its_beat_stands_still() -> None:
+    listener = Listener(silence_s=15.0)
+    listener.hear(1, b"1", 0.0)
+    listener.hear(2, b"1", 0.0)
+    listener.hear(1, b"2", 10.0)
+    listener.hear(2, b"1", 10.0)
+    assert listener.silent(14.0) == []
+    assert listener.silent(16.0) == [2]
+
+
+def test_a_step_may_take_ten_times_the_longest_but_at_least_the_patience() -> None:
+    clock = StepClock(patience_s=60.0, began=0.0)
+    assert clock.overdue_s(59.0) < 0 < clock.overdue_s(61.0)
+    clock.step(20.0)
+    assert clock.overdue_s(219.0) < 0 < clock.overdue_s(221.0)
+
+
+def test_the_watchdog_ends_a_worker_whose_peer_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    verdict = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(verdict))
+
+    def end(code: int) -> None:
+        ended.append(code)
+        watchdog._over.set()
+
+    watchdog = Watchdog(HashStore(), 0, 2, patience_s=60.0, silence_s=0.01, end=end)
+    watchdog.start()
+    watchdog._thread.join(timeout=30)
+    assert ended == [EXIT_REGROUP]
+    assert "silent" in verdict.read_text()
+
+
+def test_a_roll_back_happens_once_and_later_members_go_on_from_what_followed(tmp_path: Path) -> None:
+    run = parts.Run(tmp_path, parts.tiny_experiment(frames=400))
+    for stop_at in (80, 160):
+        run.curriculum.stop_at = stop_at
+        run.train()
+    early, late = resuming.list_checkpoints(run.store, "teacher")
+    pinned = CheckpointReference(uri=early.uri, digest=early.digest)
+    settings = parts.settings_of(run.settings.experiment, tmp_path, resume=pinned)
+    client: Any = run.curriculum
+    group = Group(rendezvous=HashStore())
+
+    first = resuming.agree_on_start(settings, group, run.store, client)
+    assert first.digest == early.digest
+    crashed = resuming.agree_on_start(settings, group, run.store, client)
+    assert crashed.digest == early.digest, "nothing was committed since, so the roll-back still holds"
+
+    run.settings = settings
+    worker = parts.Worker(settings, group, run.store, client, crashed, run.told, connect=run.connect)
+    worker.restore(resuming.read_start(settings, crashed))
+    run.curriculum.stop_at = 120
+    worker.train()
+    worker.close()
+    after = resuming.agree_on_start(settings, group, run.store, client)
+    assert after.digest not in (early.digest, late.digest)
+    assert after.generation > crashed.generation > first.generation
+    assert resuming.agree_on_start(
+        parts.settings_of(settings.experiment, tmp_path), group, run.store, client
+    ).digest == (after.digest), (
+        "what followed the roll-back is newer than what was rolled back, though it has fewer frames"
+    )
+
+
+def test_worlds_and_simulators_are_shared_out() -> None:
+    assert [share(10, 3, part) for part in range(3)] == [4, 3, 3]
+    addresses = ("a", "b", "c", "d", "e")
+    assert [own_simulators(addresses, rank, 2) for rank in range(2)] == [("a", "c", "e"), ("b", "d")]
+
+
+def test_addresses_are_read_and_found() -> None:
+    assert split_address("host:7") == ("host", 7)
+    assert split_address("[::1]:7") == ("::1", 7)
+    assert own_address("127.0.0.9", "127.0.0.1", 7) == "127.0.0.9"
+    assert own_address("0.0.0.0", "127.0.0.1", 7) == "127.0.0.1"
+    with pytest.raises(ValueError, match="host:port"):
+        split_address("host")
+
+
+def options(directory: Path, *more: str) -> argparse.Namespace:
+    path = directory / "experiment.json"
+    path.write_text(parts.tiny_experiment().model_dump_json())
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(
+        ["--experiment", str(path), "--stage", "teacher", "--nodes", "1:2", "--rendezvous-id", "x-1", *more]
+    )
+
+
+def environment(directory: Path, **changes: str) -> dict[str, str]:
+    return {
+        "ADA_TOKEN": "t",
+        "ADA_CURRICULUM_ADDRESS": "a:1",
+        "ADA_RENDEZVOUS_ADDRESS": "b:1",
+        "ADA_SIMULATOR_ADDRESSES": "s-{ordinal}:1",
+        "ADA_SIMULATOR_COUNT": "2",
+        "ADA_STORE": directory.as_uri(),
+        **changes,
+    }
+
+
+def test_settings_come_from_flags_and_environment_and_go_to_the_workers_unchanged(tmp_path: Path) -> None:
+    given = options(tmp_path, "--host", "127.0.0.5")
+    settings = read_settings(given, environment(tmp_path))
+    assert settings.simulator_addresses == ("s-0:1", "s-1:1")
+    assert (settings.min_nodes, settings.max_nodes, settings.host) == (1, 2, "127.0.0.5")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert read_settings(parser.parse_args(to_arguments(given)), environment(tmp_path)) == settings
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "reason"),
+    [
+        pytest.param((), {"ADA_TOKEN": ""}, "ADA_TOKEN", id="no-token"),
+        pytest.param((), {"ADA_SIMULATOR_COUNT": "1"}, "simulators.replicas", id="fewer-simulators-than-workers"),
+        pytest.param((), {"ADA_STORE": "ftp://x"}, "not understood", id="unknown-store"),
+        pytest.param((), {"ADA_SIMULATOR_ADDRESSES": "s:1"}, "ordinal", id="no-ordinal"),
+        pytest.param(("--resume-uri", "file:///x"), {}, "belong together", id="no-digest"),
+        pytest.param(
+            ("--teacher-uri", "file:///x", "--teacher-digest", "sha256:" + "0" * 64),
+            {},
+            "no distillation",
+            id="teacher",
+        ),
+    ],
+)
+def test_what_can_not_work_is_said_before_anything_starts(
+    tmp_path: Path, more: tuple[str, ...], changes: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        read_settings(options(tmp_path, *more), environment(tmp_path, **changes))
+
+
+def test_bounds_and_counts_must_make_sense() -> None:
+    assert node_bounds("1:4") == (1, 4)
+    for text in ("0:1", "2:1", "3", "a:b"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            node_bounds(text)
+    with pytest.raises(ConfigurationError):
+        simulator_addresses("s-{ordinal}:1", "0")
+
+
+def test_a_node_serves_its_workers_numbers_and_is_ready_when_they_run(tmp_path: Path) -> None:
+    page = NodePage(tmp_path, clock=lambda: 1000.0)
+    assert answer(page, "/healthz")[0] == 503
+    page.ready = lambda: True
+    assert answer(page, "/healthz")[0] == 200
+    assert answer(page, "/else")[0] == 404
+    metrics = WorkerMetrics("default/tiny", "teacher", 3)
+    metrics.counters = {"frames": 7}
+    metrics.losses = {"policyLoss": 0.5, "valueLoss": float("nan")}
+    metrics.checkpoint_time = 990.0
+    metrics.write(tmp_path, 0)
+    page.restarts["regrouped"] += 2
+    text = answer(page, "/metrics")[1].decode()
+    labels = 'experiment="default/tiny",rank="3",stage="teacher"'
+    assert f"ada_trainer_frames_total{{{labels}}} 7.0" in text
+    assert 'ada_trainer_loss{experiment="default/tiny",name="policyLoss",rank="3",stage="teacher"} 0.5' in text
+    assert "valueLoss" not in text
+    assert f"ada_trainer_checkpoint_age_seconds{{{labels}}} 10.0" in text
+    assert 'ada_trainer_restarts_total{cause="regrouped"} 2.0' in text
