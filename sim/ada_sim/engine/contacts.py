@@ -17,7 +17,8 @@ from ada_sim.constants import (
 from ada_sim.engine.geometry import contact
 from ada_sim.engine.terrain import ground, move_x, move_y
 
-ROUNDS = 2
+ROUNDS = 6
+CLOSE_ENOUGH_M = 1e-3  # overlaps up to this don't ask for another round
 REST_GAP_M = 0.002  # surfaces this close rest on one another
 SPHERE = 2
 LONGEST_PUSH_M = 0.4
@@ -41,12 +42,26 @@ def separate_bodies(w, t):  # type: ignore[no-untyped-def]
                 if abs(dx) < WIDEST_M and abs(dy) < WIDEST_M:
                     touched |= separate(w, t, i, j)
         if not touched:
-            break
+            return
+    for p in range(t.players):
+        yield_to_objects(w, t, p)
+
+
+@njit(cache=True)
+def yield_to_objects(w, t, p):  # type: ignore[no-untyped-def]
+    """Move player p out of what still overlaps with it: those objects have nowhere to go, so they stop the player."""
+    for k in range(FIRST_OBJECT, w.used):
+        if w.kind[k] < 0 or w.held[p] == k:
+            continue
+        gap, nx, ny, nz = contact(w, p, k)
+        if gap < -CLOSE_ENOUGH_M and abs(nz) <= 0.7:
+            depth = min(-gap, LONGEST_PUSH_M)
+            shift(w, t, p, -nx * depth, -ny * depth)
 
 
 @njit(cache=True)
 def separate(w, t, i, j):  # type: ignore[no-untyped-def]
-    """Push bodies i and j apart if they overlap, and make their velocities agree. Returns whether they overlapped."""
+    """Push bodies i and j apart if they overlap, and make their velocities agree. Returns whether they overlapped much."""
     if (i < FIRST_OBJECT and w.held[i] == j) or (j < FIRST_OBJECT and w.held[j] == i):
         return False
     gap, nx, ny, nz = contact(w, i, j)
@@ -66,7 +81,7 @@ def separate(w, t, i, j):  # type: ignore[no-untyped-def]
             w.position[upper, 2] += depth
         else:
             shift(w, t, i if nz > 0 else j, nx * depth, ny * depth)
-        return True
+        return depth > CLOSE_ENOUGH_M
     flat = (nx * nx + ny * ny) ** 0.5
     depth = min(depth / flat, LONGEST_PUSH_M)
     nx /= flat
@@ -74,7 +89,7 @@ def separate(w, t, i, j):  # type: ignore[no-untyped-def]
     share = depth * moves_j / (moves_i + moves_j)
     moved = shift(w, t, j, nx * share, ny * share)
     shift(w, t, i, -nx * (depth - moved), -ny * (depth - moved))
-    return True
+    return depth > CLOSE_ENOUGH_M
 
 
 @njit(cache=True)
