@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ada_curriculum.__main__ import ConfigurationError, make_service, read_experiment
+from ada_api.validation import InvalidExperiment, load
+from ada_curriculum.__main__ import ConfigurationError, make_service
 from ada_curriculum.client import CurriculumClient, CurriculumUnavailable
 
 GOOD = (
@@ -23,7 +24,7 @@ NO_TASKS = GOOD.replace("spec: {", "spec: {environment: {generatedWeight: 0}, ")
         pytest.param("{", {"ADA_TOKEN": "t", "ADA_STORE": "file:///tmp"}, "can't be used", id="no-yaml"),
         pytest.param(GOOD, {"ADA_STORE": "file:///tmp"}, "ADA_TOKEN", id="no-token"),
         pytest.param(GOOD, {"ADA_TOKEN": "t", "ADA_STORE": "http://x"}, "not understood", id="a-bad-store"),
-        pytest.param(NO_TASKS, {"ADA_TOKEN": "t", "ADA_STORE": "file:///tmp"}, "no tasks", id="no-tasks"),
+        pytest.param(NO_TASKS, {"ADA_TOKEN": "t", "ADA_STORE": "file:///tmp"}, "generatedWeight", id="no-tasks"),
     ],
 )
 def test_a_configuration_that_cant_work_is_said(
@@ -35,8 +36,8 @@ def test_a_configuration_that_cant_work_is_said(
         monkeypatch.setenv(name, value)
     path = tmp_path / "experiment.yaml"
     path.write_text(experiment)
-    with pytest.raises(ConfigurationError, match=message):
-        make_service(read_experiment(path))
+    with pytest.raises((ConfigurationError, InvalidExperiment), match=message):
+        make_service(load(path))
 
 
 def test_the_program_ends_with_the_code_that_is_not_retried_and_says_why_last(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -11,11 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from aiohttp import web
-from pydantic import ValidationError
 
 from ada_api.experiment import AdaExperiment
+from ada_api.validation import InvalidExperiment, load
 from ada_curriculum.manifest import experiment_prefix
 from ada_curriculum.record import SnapshotError
 from ada_curriculum.service import CurriculumService
@@ -32,15 +30,6 @@ logger = logging.getLogger("ada_curriculum")
 
 class ConfigurationError(Exception):
     """What we were given can't work, however often it is tried."""
-
-
-def read_experiment(path: Path) -> AdaExperiment:
-    """Read a JSON or YAML file. Raises OSError, or ConfigurationError naming the fields that are wrong."""
-    text = path.read_text()
-    try:
-        return AdaExperiment.model_validate(json.loads(text) if path.suffix == ".json" else yaml.safe_load(text))
-    except (ValidationError, ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"experiment {path} can't be used: {error}") from error
 
 
 def make_service(experiment: AdaExperiment) -> CurriculumService:
@@ -98,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Until the loop takes over, a SIGTERM must end the process too, with the code that says so.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_STOPPED))
     try:
-        service = make_service(read_experiment(options.experiment))
+        service = make_service(load(options.experiment))
         restore(service)
         asyncio.run(serve(service.application(), options.host, options.port))
-    except (ConfigurationError, SnapshotError) as error:
+    except (ConfigurationError, InvalidExperiment, SnapshotError) as error:
         print(f"ada_curriculum: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIGURATION
     except OSError as error:
