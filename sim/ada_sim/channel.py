@@ -1,0 +1,88 @@
+"""Frames over a TCP socket: whole ones or an error, received into one kept buffer. Decides nothing about them."""
+
+import socket
+from collections.abc import Sequence
+
+import numpy as np
+
+from ada_sim.wire import HEADER, Buffer, Head, decode, read_head
+
+SOCKET_BUFFER_BYTES = 1 << 21
+DRAIN_BYTES = 1 << 16
+MAX_BUFFERS = 512  # a call; Linux takes 1024
+
+
+class ChannelClosed(ConnectionError):  # noqa: N818
+    """The other side closed the connection, or went silent."""
+
+
+class Channel:
+    """One end of a connection."""
+
+    def __init__(self, connection: socket.socket, limit: int) -> None:
+        """Take over a connected socket; frames with more than `limit` bytes after the header are refused."""
+        self.limit = limit
+        self._socket = connection
+        self._header = bytearray(HEADER.size)
+        self._body = bytearray(0)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+
+    def set_timeout(self, seconds: float) -> None:
+        """Set how long the other side may stay silent."""
+        self._socket.settimeout(seconds)
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Send a frame. Raises OSError if the connection is gone, or takes nothing for too long."""
+        waiting = [memoryview(buffer) for buffer in buffers]
+        while waiting:
+            sent = self._socket.sendmsg(waiting[:MAX_BUFFERS])
+            while waiting and sent >= waiting[0].nbytes:
+                sent -= waiting.pop(0).nbytes
+            if sent:
+                waiting[0] = waiting[0][sent:]
+
+    def receive(self) -> tuple[Head, dict[str, np.ndarray]]:
+        """Return the next frame; its arrays are views that the next call overwrites.
+
+        Raises:
+            ChannelClosed: the other side closed the connection.
+            TimeoutError: it stayed silent for too long.
+            OSError: the connection broke.
+            WireError: it sent something that is no frame, or too large a one.
+        """
+        self._fill(memoryview(self._header))
+        head = read_head(self._header, self.limit)
+        if head.length > len(self._body):
+            self._body = bytearray(head.length)
+        body = memoryview(self._body)[: head.length]
+        self._fill(body)
+        return head, decode(head, body)
+
+    def drain(self) -> None:
+        """Read what is under way before closing: closing on unread bytes would discard our last frame."""
+        self._socket.shutdown(socket.SHUT_WR)
+        scrap = bytearray(DRAIN_BYTES)
+        left = DRAIN_BYTES
+        while left > 0 and (count := self._socket.recv_into(scrap)):
+            left -= count
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def stop_reading(self) -> None:
+        """Have `receive`, also one that waits in another thread, find the connection closed."""
+        try:
+            self._socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            return  # it is gone already
+
+    def _fill(self, buffer: memoryview) -> None:
+        while buffer:
+            count = self._socket.recv_into(buffer)
+            if count == 0:
+                raise ChannelClosed("the other side closed the connection")
+            buffer = buffer[count:]

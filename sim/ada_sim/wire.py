@@ -1,0 +1,166 @@
+"""Frames: arrays as raw bytes behind a small header and a table. Pure: knows buffers, neither sockets nor simulators.
+
+    header  24 bytes   magic "ADAS", version u16, kind u16, bytes that follow u32, number of arrays u32, generation u64
+    table   52 a row   name 24 bytes, dtype code u8, dimensions u8, zero u16, shape 6 x u32
+    data               the arrays' bytes, C order, one after the other, in the table's order
+
+All little-endian. Nothing is pickled; whatever is not exactly this is refused with a WireError that says what is wrong.
+"""
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+MAGIC = b"ADAS"
+VERSION = 1
+HEADER = struct.Struct("<4sHHIIQ")
+ROW = struct.Struct("<24sBBH6I")
+MAX_ARRAYS = 64
+MAX_DIMENSIONS = 6
+MAX_NAME = 24
+DTYPES = tuple(np.dtype(code) for code in ("?", "i1", "u1", "<i2", "<i4", "<i8", "<u8", "<f4", "<f8"))
+CODES = {dtype: code for code, dtype in enumerate(DTYPES)}
+
+Buffer = bytes | memoryview
+
+
+class WireError(ValueError):
+    """Bytes that are no frame, or a frame that is not the expected one."""
+
+
+class Kind(IntEnum):
+    """What a frame asks or answers."""
+
+    OPEN = 1  # client: token, number of worlds
+    STEP = 2  # client: actions, and assignments if there are any
+    RESET = 3  # client: worlds, and assignments if there are any
+    TIMESTEP = 4  # server: the answer to each of the above
+    REFUSAL = 5  # server: reason, message
+
+
+@dataclass(frozen=True)
+class Head:
+    """A frame's header, checked."""
+
+    kind: Kind
+    length: int  # bytes that follow
+    arrays: int
+    generation: int
+
+
+def encode(kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> list[Buffer]:
+    """Return a frame as buffers to be written one after the other; the arrays' own memory is not copied.
+
+    Raises:
+        WireError: too many arrays, or one with a name, dtype or shape that no frame can hold.
+    """
+    if len(arrays) > MAX_ARRAYS:
+        raise WireError(f"{len(arrays)} arrays, a frame holds at most {MAX_ARRAYS}")
+    rows, data = [], []
+    for name, array in arrays.items():
+        rows.append(_row(name, array))
+        if array.nbytes:
+            data.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    table = b"".join(rows)
+    length = len(table) + sum(view.nbytes for view in data)
+    if length >= 1 << 32:
+        raise WireError(f"{length} bytes, a frame holds less than 4 GiB")
+    return [HEADER.pack(MAGIC, VERSION, kind, length, len(arrays), generation) + table, *data]
+
+
+def _row(name: str, array: np.ndarray) -> bytes:
+    raw = name.encode()
+    if not name.isascii() or not 0 < len(raw) <= MAX_NAME:
+        raise WireError(f"array name {name!r}, must be 1 to {MAX_NAME} ASCII characters")
+    if array.dtype not in CODES:
+        raise WireError(f"array {name} is {array.dtype}, which no frame can hold")
+    if array.ndim > MAX_DIMENSIONS:
+        raise WireError(f"array {name} has {array.ndim} dimensions, must be at most {MAX_DIMENSIONS}")
+    return ROW.pack(raw, CODES[array.dtype], array.ndim, 0, *array.shape, *([0] * (MAX_DIMENSIONS - array.ndim)))
+
+
+def read_head(buffer: Buffer | bytearray, limit: int) -> Head:
+    """Check and return a header of 24 bytes.
+
+    Args:
+        limit: bytes that may follow it.
+
+    Raises:
+        WireError: it is no header of ours, or announces more than `limit`.
+    """
+    magic, version, kind, length, arrays, generation = HEADER.unpack(buffer)
+    if magic != MAGIC:
+        raise WireError(f"starts with {magic!r}, not {MAGIC!r}: this is no simulator frame")
+    if version != VERSION:
+        raise WireError(f"frame version {version}, this side speaks {VERSION}: run the same release on both sides")
+    if kind not in Kind.__members__.values():
+        raise WireError(f"frame of unknown kind {kind}")
+    if length > limit:
+        raise WireError(f"frame of {length} bytes, at most {limit} are expected here")
+    if arrays > MAX_ARRAYS or arrays * ROW.size > length:
+        raise WireError(f"frame of {length} bytes announces {arrays} arrays")
+    return Head(Kind(kind), length, arrays, generation)
+
+
+def decode(head: Head, body: memoryview) -> dict[str, np.ndarray]:
+    """Return the arrays of a frame by name, as views of `body`, which holds exactly what follows the header.
+
+    Raises:
+        WireError: the table is malformed, or does not describe exactly these bytes.
+    """
+    if body.nbytes != head.length:
+        raise WireError(f"{body.nbytes} bytes after the header, {head.length} were announced")
+    arrays: dict[str, np.ndarray] = {}
+    offset = head.arrays * ROW.size
+    for number in range(head.arrays):
+        name, dtype, shape = _read_row(body, number)
+        if name in arrays:
+            raise WireError(f"array {name} is there twice")
+        count = math.prod(shape)
+        if offset + count * dtype.itemsize > head.length:
+            raise WireError(f"array {name} of shape {shape} is longer than its frame")
+        array = np.frombuffer(body, np.uint8 if dtype.kind == "b" else dtype, count, offset)
+        if dtype.kind == "b":
+            if count and array.max() > 1:
+                raise WireError(f"array {name} holds truth values that are neither 0 nor 1")
+            array = array.view(bool)
+        arrays[name] = array.reshape(shape)
+        offset += count * dtype.itemsize
+    if offset != head.length:
+        raise WireError(f"{head.length - offset} bytes more than the arrays need")
+    return arrays
+
+
+def _read_row(body: memoryview, number: int) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:
+    raw, code, dimensions, zero, *shape = ROW.unpack_from(body, number * ROW.size)
+    name = raw.rstrip(b"\0")
+    if not name or not name.isascii() or not name.decode("ascii").isprintable():
+        raise WireError(f"array {number} has the name {raw!r}")
+    if code >= len(DTYPES):
+        raise WireError(f"array {name.decode()} has the unknown dtype code {code}")
+    if dimensions > MAX_DIMENSIONS or zero or any(shape[dimensions:]):
+        raise WireError(f"array {name.decode()} has a malformed shape: {dimensions} dimensions of {shape}")
+    return name.decode(), DTYPES[code], tuple(shape[:dimensions])
+
+
+def take(
+    arrays: Mapping[str, np.ndarray], name: str, dtype: np.dtype[np.generic] | type, shape: tuple[int | None, ...]
+) -> np.ndarray:
+    """Return one array of a frame; None in `shape` stands for any length.
+
+    Raises:
+        WireError: it is missing, or of another dtype or shape.
+    """
+    array = arrays.get(name)
+    if array is None:
+        raise WireError(f"frame without array {name}")
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        raise WireError(f"array {name} is {array.dtype} {array.shape}, must be {np.dtype(dtype)} {shape}")
+    return array
