@@ -139,7 +139,19 @@ def test_a_failed_put_leaves_the_old_object_and_no_temporary_file(tmp_path: Path
     with pytest.raises(StoreError):
         store.put("key", tmp_path / "no-such-source")
     assert get(store, "key") == b"old"
-    assert [path.name for path in (tmp_path / "store").iterdir()] == ["key"]
+    assert [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()] == ["key"]
+
+
+def test_what_a_killed_writer_left_is_swept_after_a_day_and_never_listed(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put("folder/key", b"x")
+    for name, age_s in (("old", 90_000), ("new", 3600)):
+        (tmp_path / ".put" / name).write_bytes(b"half")
+        os.utime(tmp_path / ".put" / name, (time.time() - age_s,) * 2)
+    DirectoryStore(tmp_path).child("folder").put("other", b"x")
+    DirectoryStore(tmp_path).put("folder/other", b"x")
+    assert [info.key for info in store.list("")] == ["folder/key", "folder/other"]
+    assert [path.name for path in (tmp_path / ".put").iterdir()] == ["new"]
 
 
 def test_a_symbolic_link_does_not_lead_out_of_the_directory(tmp_path: Path) -> None:

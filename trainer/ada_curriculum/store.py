@@ -3,9 +3,11 @@
 `DirectoryStore` serves one machine, `S3Store` (s3.py) every S3-compatible service. What objects mean is not known here.
 """
 
+import contextlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,9 @@ from urllib.parse import quote, unquote, urlsplit
 CHUNK_BYTES = 1 << 20
 PAGE_OBJECTS = 1000  # S3's own bound of one listing
 MAX_KEY_BYTES = 900  # S3 allows 1024; the rest is left to the prefix
-MAX_PART_BYTES = 200  # a file system allows 255; the rest is left to the name of a temporary file
-TEMPORARY_PREFIX = ".put-"
+MAX_PART_BYTES = 200  # a file system allows 255
+SCRATCH = ".put"  # folder of objects that are being written
+SCRATCH_KEPT_S = 86_400.0  # longer than any put takes; older ones are of processes that died
 
 _PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9._=+@,-]*")
 
@@ -96,10 +99,17 @@ def check_key(key: str) -> str:
 
 
 class DirectoryStore:
-    """Objects are files under one directory; a put is a temporary file, fsync, rename, fsync of the folder."""
+    """Objects are files under one directory; a put is a scratch file, fsync, rename, fsync of the folder."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, scratch: Path | None = None) -> None:
+        """Open a directory, which need not exist.
+
+        Args:
+            scratch: folder on the same file system for objects that are being written; one inside by default.
+        """
         self.directory = directory.absolute()
+        self._scratch = scratch or self.directory / SCRATCH
+        self._swept = False
 
     @property
     def uri(self) -> str:
@@ -110,8 +120,9 @@ class DirectoryStore:
         """Write an object; durable when this returns."""
         path = self._path(key)
         try:
+            self._sweep_scratch()
             _make_folders(path.parent)
-            handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+            handle, temporary = tempfile.mkstemp(dir=self._scratch)
             try:
                 with os.fdopen(handle, "wb") as file:
                     for piece in [data] if isinstance(data, bytes) else file_chunks(data):
@@ -170,13 +181,24 @@ class DirectoryStore:
 
     def child(self, prefix: str) -> "DirectoryStore":
         """Return the store of a folder."""
-        return DirectoryStore(self._path(prefix))
+        return DirectoryStore(self._path(prefix), self._scratch)
 
     def _path(self, key: str) -> Path:
         path = self.directory / check_key(key)
         if not path.resolve().is_relative_to(self.directory.resolve()):
             raise StoreError(f"object key {key!r} leads out of {self.directory} by a symbolic link")
         return path
+
+    def _sweep_scratch(self) -> None:
+        """Make the scratch folder; the first time, remove what a killed process left there."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        if self._swept:
+            return
+        self._swept = True
+        for left in self._scratch.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process may sweep too
+                if left.stat().st_mtime < time.time() - SCRATCH_KEPT_S:
+                    left.unlink()
 
     def _keys(self, folder: Path) -> Iterator[str]:
         for parent, folders, names in os.walk(folder):
