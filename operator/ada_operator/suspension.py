@@ -36,7 +36,8 @@ def _is_worth_waiting(view: View, stage: Stage, since: float) -> bool:
     progress = view.progress(stage.name)
     if progress is None or progress.phase not in ("training", "committing") or view.now - since >= COMMIT_WAIT_S:
         return False
-    if progress.checkpoint is not None and progress.checkpoint.time >= since:
+    # The transition time has whole seconds: only a second later is surely after it.
+    if progress.checkpoint is not None and progress.checkpoint.time >= since + 1.0:
         return False
     return not any(_was_told_to_stop(pod) for pod in view.pods("trainer", stage))
 

@@ -119,29 +119,27 @@ def _is_init(pid: int, words: tuple[str, ...]) -> bool:
     return any(word.endswith("init.py") for word in command) and set(words) <= set(command)
 
 
-def two_stages() -> dict[str, Any]:
-    """Return a spec for the stand-in programs, which learn ten frames a second."""
+def stand_in_spec(stages: int) -> dict[str, Any]:
+    """Return a spec of one or two stages for the stand-in programs, which learn ten frames a second."""
     distillation = {"teacher": "teacher", "frames": 10}
-    return {
-        "stages": [{"name": "teacher", "frames": 20}, {"name": "student", "frames": 20, "distillation": distillation}],
-        "failurePolicy": {"maxCodeFailures": 1},
-    }
+    found = [{"name": "teacher", "frames": 20}, {"name": "student", "frames": 20, "distillation": distillation}]
+    return {"stages": found[:stages], "failurePolicy": {"maxCodeFailures": 1}}
 
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Iterator[Callable[..., AdaRun]]:
-    """Return a function that prepares a run; `fake=True` puts stand-ins in place of the programs."""
+    """Return a function that prepares a run: of a spec with the real programs, else with stand-ins for them."""
     made: list[AdaRun] = []
 
-    def make(spec: dict[str, Any] | None = None, *, fake: bool = True, **environment: str) -> AdaRun:
-        if fake:
+    def make(spec: dict[str, Any] | None = None, *, stages: int = 1, **environment: str) -> AdaRun:
+        if spec is None:
             for program in ("curriculum", "sim", "trainer"):
                 package = tmp_path / "fakes" / f"ada_{program}"
                 package.mkdir(parents=True, exist_ok=True)
                 (package / "__init__.py").touch()
                 shutil.copy(FAKE_PROGRAMS / f"{program}.py", package / "__main__.py")
             environment["PYTHONPATH"] = str(tmp_path / "fakes")
-        made.append(AdaRun(tmp_path, spec or two_stages(), environment))
+        made.append(AdaRun(tmp_path, spec or stand_in_spec(stages), environment))
         return made[-1]
 
     yield make

@@ -7,7 +7,7 @@ import pytest
 
 
 def test_a_run_goes_through_its_stages_and_leaves_no_process(make_run):
-    run = make_run()
+    run = make_run(stages=2)
     assert run.run() == 0, run.text()
     assert [stage["phase"] for stage in run.status()["stages"]] == ["Succeeded", "Succeeded"]
     assert (run.directory / "report.html").exists()
@@ -57,26 +57,29 @@ def test_a_second_ctrl_c_kills(make_run):
     assert run.none_left()
 
 
-@pytest.mark.parametrize("words", [("ada_curriculum",), ("rendezvous",), ("ada_sim",), ("launch",), ("train",)])
-def test_a_program_that_is_killed_is_started_again_and_the_run_succeeds(make_run, words):
+@pytest.mark.parametrize("words", [("ada_curriculum", "rendezvous", "ada_sim"), ("launch",), ("train",)])
+def test_programs_that_are_killed_are_started_again_and_the_run_succeeds(make_run, words):
     run = make_run()
     started = run.start()
     run.wait_for(lambda: run.stage(0).get("frames", 0) >= 6, started)
-    for pid in run.processes(*words):
+    killed = [pid for word in words for pid in run.processes(word)]
+    assert len(killed) == len(words)
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
     assert run.end_of(started) == 0, run.text()
     assert run.none_left()
 
 
 def test_killing_a_pods_first_process_takes_the_pod_with_it(make_run):
-    run = make_run()
+    run = make_run(FAKE_TRAINER="stubborn")
     started = run.start()
-    run.wait_for(lambda: run.stage(0).get("frames", 0) >= 6, started)
-    workers = run.processes("train")
+    (worker,) = run.wait_for(lambda: run.processes("train"), started)
     for pid in run.inits("launch"):
         os.kill(pid, signal.SIGKILL)
-    run.wait_for(lambda: run.processes("train") and not set(workers) & set(run.processes("train")), started)
-    assert run.end_of(started) == 0, run.text()
+    run.wait_for(lambda: worker not in run.processes("train"), started)
+    started.send_signal(signal.SIGINT)
+    started.send_signal(signal.SIGINT)
+    assert run.end_of(started) == 75
     assert run.none_left()
 
 

@@ -193,6 +193,7 @@ def test_suspending_asks_for_a_commit_and_frees_the_pods_when_it_is_there(cluste
     assert [(request.path, request.body) for request in cluster.requests] == [("/v1/suspend", {"stage": "teacher"})]
     assert cluster.job("teacher") is not None
     assert cluster.status["phase"] == "Suspending"
+    cluster.now += 2
     cluster.learn("teacher", 150)
     cluster.settle()
     assert cluster.status["phase"] == "Suspended"
@@ -213,6 +214,7 @@ def test_the_curriculum_service_stays_until_the_last_trainer_is_gone(cluster):
     training(cluster)
     cluster.edit(suspend=True)
     cluster.look()
+    cluster.now += 2
     cluster.learn("teacher", 150)
     decided = cluster.look()
     assert {gone.kind for gone in decided.deletions} == {"Job"}
@@ -222,6 +224,7 @@ def test_resuming_starts_a_new_group_of_the_same_stage(cluster):
     training(cluster)
     cluster.edit(suspend=True)
     cluster.look()
+    cluster.now += 2
     cluster.learn("teacher", 150)
     cluster.settle()
     cluster.edit(suspend=False)

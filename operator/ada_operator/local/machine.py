@@ -1,6 +1,7 @@
 """A machine that behaves like a small cluster: objects are applied and deleted, processes run in place of pods."""
 
 import itertools
+import signal
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ PROBE_UNREADY_S, PROBE_READY_S, PROBE_TIMEOUT_S = 0.2, 2.0, 2.0
 PROBE_FAILURES = 3  # in a row, before a ready pod is not ready any more
 STEADY_S = 60.0  # a container that ran this long has put its crashes behind it
 KILL_AGAIN_S = 5.0
+KILLED = 128 + signal.SIGKILL
 
 
 @dataclass
@@ -91,6 +93,7 @@ class Machine:
             if pod.running is not None:
                 pod.running.process.wait()
                 pod.running = None
+        processes.kill_orphans(set())
 
     def close(self) -> None:
         """Kill what still runs and give the addresses back."""
@@ -137,6 +140,8 @@ class Machine:
                 pod.running.kill()
                 pod.kill_at = now + KILL_AGAIN_S
             return
+        if code == KILLED:
+            processes.kill_orphans({one.running.process.pid for one in self.pods.values() if one.running})
         ended = containers.terminated(code, processes.tail(pod.running.log, pod.running.log_start), now)
         steady = now - pod.running.started >= STEADY_S
         pod.running, pod.probe = None, None

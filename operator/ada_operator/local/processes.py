@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ada_operator.local.init import PR_SET_CHILD_SUBREAPER, children, process_control
+
 INIT = Path(__file__).with_name("init.py")
 LOG_LIMIT = 16 * 2**20  # bytes of a log file before its older half is dropped
 TAIL_BYTES = 2048  # of the log: a failed container's message, as the kubelet keeps
@@ -57,6 +59,22 @@ def start(command: list[str], environment: dict[str, str], log: Path, now: float
             start_new_session=True,
         )
     return Running(process, log, log_start, now)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants that lose theirs, so that `kill_orphans` finds them."""
+    process_control(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_orphans(known: set[int]) -> None:
+    """Kill children of ours that we did not start: what a pod left behind whose first process was killed."""
+    while True:
+        orphans = set(children(os.getpid())) - known
+        if not orphans:
+            return
+        for pid in orphans:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def tail(log: Path, log_start: int) -> str:

@@ -18,6 +18,7 @@ from ada_api.progress import Progress
 from ada_api.status import ExperimentStatus
 from ada_operator import conditions, names
 from ada_operator.events import Event
+from ada_operator.local import processes
 from ada_operator.local.curriculum import CurriculumPoll
 from ada_operator.local.directory import RunDirectory
 from ada_operator.local.machine import Machine
@@ -71,6 +72,7 @@ class Runner:
 
     def run(self) -> ExperimentStatus:
         """Carry out plans until the experiment is over, suspended, or killed by a second signal."""
+        processes.adopt_orphans()
         previous = {number: signal.signal(number, self._interrupt) for number in STOP_SIGNALS}
         try:
             return self._loop()
