@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from ada_sim.batch import BatchSim
-from ada_sim.tasks.source import TaskSource
 
 from ada_api.environment import Environment
+from ada_sim.batch import BatchSim
+from ada_sim.tasks.source import TaskSource
 
 Clear = np.ndarray  # bool [N]: empty the memory before this timestep
 Observation = dict[str, np.ndarray]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from ada_sim.constants import ACTION_REST, ACTION_SIZES
 
+from ada_sim.constants import ACTION_REST, ACTION_SIZES
 from ada_trainer.evaluation.episodes import Clear, Observation
 from ada_trainer.networks.agent import AgentNetwork
 

@@ -47,7 +47,7 @@ def bootstrap(scores: np.ndarray, statistic: Callable[..., np.ndarray], seed: in
 
 def percentile20(scores: np.ndarray, axis: int = -1) -> np.ndarray:
     """Return the 20th percentile along `axis`."""
-    return np.quantile(scores, 0.2, axis=axis)
+    return np.asarray(np.quantile(scores, 0.2, axis=axis))
 
 
 def summarise(scores: np.ndarray) -> Summary:

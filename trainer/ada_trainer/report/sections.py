@@ -142,7 +142,7 @@ def _video(video: Video) -> str:
     return f"""
 <figure><img class="video" alt="{escape(video.caption)}" src="data:image/gif;base64,{picture}">
 <figcaption>{escape(video.caption)}</figcaption></figure>
-<p><b>Goal:</b> {escape(video.goal)}. <b>Rules</b> of this world (task {escape(video.task)}):</p><ul>{rules}</ul>"""
+<p><b>Goal:</b> {escape(video.goal)} <b>Rules</b> of this world (task {escape(video.task)}):</p><ul>{rules}</ul>"""
 
 
 def learning(data: ReportData) -> str:
