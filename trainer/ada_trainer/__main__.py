@@ -10,8 +10,8 @@ COMMANDS = {
     "rendezvous": ("ada_trainer.rendezvous", "the store where trainer nodes meet"),
     "launch": ("ada_trainer.launch", "one trainer node: starts its workers and keeps them going"),
     "train": ("ada_trainer.loop", "one worker; started by launch"),
-    "evaluate": ("ada_trainer.evaluation", "scores of a checkpoint on held-out tasks"),
-    "report": ("ada_trainer.report", "one HTML page about an experiment"),
+    "evaluate": ("ada_trainer.evaluation.program", "scores of a checkpoint on held-out tasks"),
+    "report": ("ada_trainer.report.program", "one HTML page about an experiment"),
     "watch": ("ada_trainer.watch", "a video of the agent at work"),
     "checkpoints": ("ada_trainer.checkpoints_cli", "list, verify, prune or copy checkpoints"),
 }
