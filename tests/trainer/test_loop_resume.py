@@ -66,6 +66,7 @@ def test_a_finished_stage_is_committed_and_finished_once(tmp_path: Path) -> None
     ending, again = run.train()
     assert ending is Ending.TRAINED
     assert again.counts == worker.counts, "a trained stage learns nothing more"
+    assert checkpoints.newest(run.store, "teacher") == found, "and its last checkpoint stays the one that others pinned"
 
 
 def test_sigterm_ends_the_step_commits_and_stops(tmp_path: Path) -> None:

@@ -63,8 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the program; returns its exit code."""
     options = parse("launch", arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    _answer_signals()
     scratch = Path(tempfile.mkdtemp(prefix="ada-launch-"))
     try:
         settings = read_settings(options)
@@ -73,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
             return EXIT_DONE
         page = NodePage(scratch)
         page.serve(settings.host, settings.port)
+        logger.info("stage %s: waiting for the group at %s", settings.stage.name, settings.rendezvous_address)
         prepare_environment(settings, scratch)
         return keep_going(settings, to_arguments(options), scratch, page)
     except ToldToStop:
@@ -92,7 +92,7 @@ def is_trained(settings: Settings) -> bool:
     from ada_curriculum.client import CurriculumClient, CurriculumError
 
     try:
-        with CurriculumClient(settings.curriculum_address, settings.token, patience_s=10.0) as client:
+        with CurriculumClient(settings.curriculum_address, settings.token, patience_s=5.0) as client:
             stages = client.progress().stages
     except CurriculumError as error:
         logger.warning("%s", error)
@@ -124,6 +124,7 @@ def prepare_environment(settings: Settings, scratch: Path) -> None:
 def keep_going(settings: Settings, arguments: list[str], scratch: Path, page: NodePage) -> int:
     """Run agents until one ends for good: a lost rendezvous store is waited for, anything else is an answer."""
     while True:
+        _answer_signals()  # torch's agent leaves its own handlers behind
         wait_for_store(settings)
         try:
             return run_agent(settings, arguments, scratch, page)
@@ -147,7 +148,7 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
     """Join the rendezvous, start workers and watch them until they are done or can't go on; returns the exit code."""
     from torch.distributed.elastic.agent.server.api import WorkerSpec
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.rendezvous import RendezvousParameters, registry
+    from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters, registry
     from torch.distributed.elastic.rendezvous.api import (
         RendezvousClosedError,
         RendezvousConnectionError,
@@ -157,6 +158,7 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
     from ada_trainer.elastic.agent import TrainerAgent
 
     host, port = split_address(settings.rendezvous_address)
+    handler: RendezvousHandler | None = None
     try:
         handler = registry.get_rendezvous_handler(
             RendezvousParameters(
@@ -193,6 +195,8 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         logger.info("told to stop by signal %s; the workers have left", error.sigval)
         return EXIT_STOPPED
     except RendezvousConnectionError as error:
+        if handler is not None:
+            handler.shutdown()  # ends the heartbeats; there is no store to close the rendezvous in
         raise StoreLostError(f"the rendezvous store at {settings.rendezvous_address} is lost: {error}") from error
     except (RendezvousClosedError, RendezvousTimeoutError) as error:
         say(f"rendezvous {settings.rendezvous_id}: {type(error).__name__}: {error}")
@@ -217,6 +221,11 @@ def say(message: str) -> None:
     """Write one line to stderr."""
     sys.stderr.write("ada_trainer launch: " + " ".join(message.split()) + "\n")
     sys.stderr.flush()
+
+
+def _answer_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
 
 
 def _stop(number: int, frame: object) -> None:

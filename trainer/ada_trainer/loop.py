@@ -41,11 +41,21 @@ from ada_trainer.exits import (
 )
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, WorkerMetrics, numbers, resident_bytes
 from ada_trainer.settings import Settings, parse, read_settings
-from ada_trainer.simulators import Connect
+from ada_trainer.simulators import Connect, SimulatorsGoneError
 from ada_trainer.snapshot import pack
 from ada_trainer.work import Figures, Work, connect_simulator
 
 CURRICULUM_PATIENCE_S = 180.0
+
+EXPECTED = (
+    ConfigurationError,
+    RegroupError,
+    CurriculumError,
+    CheckpointError,
+    StoreError,
+    SimulatorsGoneError,
+    OSError,
+)
 
 logger = logging.getLogger("ada_trainer.loop")
 
@@ -88,9 +98,12 @@ def main(arguments: Sequence[str]) -> int:
         if (agent := os.environ.get(AGENT_VARIABLE)) is not None:
             die_with_parent(int(agent))
         code, message = run(read_settings(options), told), ""
-    except (ConfigurationError, RegroupError, CurriculumError, CheckpointError, StoreError, OSError) as error:
+    except EXPECTED as error:
         code, message = exit_code(error, told), f"{type(error).__name__}: {error}"
         logger.error("%s", message)
+    except Exception as error:  # a fault of ours: the agent starts the worker anew, a few times
+        code, message = EXIT_TROUBLE, f"{type(error).__name__}: {error}"
+        logger.exception("worker fails")
     if message:
         leave_verdict(message)
     logging.shutdown()
@@ -157,7 +170,7 @@ class Worker:
         self.counts = Counts()
         resumed = Lineage(uri=start.uri, digest=start.digest) if start.uri and start.digest else None
         self.committer = Committer(store, settings, start.generation, resumed, self._announce)
-        self.committed_frames = 0
+        self.restored_frames = self.committed_frames = 0
         self.last_commit = time.monotonic()
         self.metrics = WorkerMetrics(settings.name, self.stage, group.rank)
         directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
@@ -171,7 +184,7 @@ class Worker:
         manifest = restored.checkpoint.manifest
         learner = dict(restored.learner)
         self.counts = Counts(**learner.pop("counts"))
-        self.committed_frames = manifest.frames
+        self.restored_frames = self.committed_frames = manifest.frames
         self.metrics.checkpoint_time = manifest.time
         self.metrics.gauges["checkpoint_frames"] = manifest.frames
         same_group = len(restored.collectors) == self.group.world_size
@@ -274,7 +287,8 @@ class Worker:
         """Commit the last state and tell that the stage is trained."""
         if self.watchdog is not None:
             self.watchdog.step()
-        self._commit(wait=True)
+        if self.counts.frames > self.restored_frames:  # else the checkpoint we began from is the last state
+            self._commit(wait=True)
         if self.group.is_leader:
             self.client.finish(self.stage, self.generation, "trained")
         self.group.barrier()

@@ -144,6 +144,7 @@ class SimulatorSet:
         self._clock, self._sleep = clock, sleep
         self._missing: set[str] = set()
         self._retry_at = float("inf")
+        self._last_error = ""
         self.lost = 0  # simulators lost so far
 
     def open(self) -> JoinedSimulators:
@@ -158,7 +159,8 @@ class SimulatorSet:
             JoinedSimulators(connections).close()
             if waited > CONNECT_PATIENCE_S:
                 raise SimulatorsGoneError(
-                    f"none of the simulators {', '.join(self._addresses)} answered for {CONNECT_PATIENCE_S:g} s"
+                    f"none of the simulators {', '.join(self._addresses)} served us for {CONNECT_PATIENCE_S:g} s: "
+                    f"{self._last_error}"
                 )
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -195,7 +197,8 @@ class SimulatorSet:
                 try:
                     opened.append((address, self._connect(address, worlds), worlds))
                 except OSError as error:
-                    logger.info("simulator %s does not answer: %s", address, error)
+                    self._last_error = str(error)
+                    logger.info("simulator %s does not serve us: %s", address, error)
                     break
             else:
                 return opened

@@ -13,6 +13,7 @@ from ada_api.stages import CheckpointReference
 from ada_curriculum.client import CurriculumClient
 from ada_curriculum.manifest import CheckpointError
 from ada_curriculum.types import Lease, Result
+from ada_sim.client import SimulatorClient
 from ada_sim.observation import specification
 from ada_trainer.checkpoint import AgentRecord, read_agent
 from ada_trainer.elastic.group import Group
@@ -218,8 +219,6 @@ def connect_simulator(token: str, generation: int) -> Connect:
     """Return how worlds are opened on a simulator server."""
 
     def connect(address: str, worlds: int) -> Connection:
-        from ada_sim.client import SimulatorClient
-
         client = SimulatorClient(address, token, generation)
         client.open(worlds)
         return client
