@@ -204,7 +204,7 @@ class Learner:
 
     def _loss(self, batch: Batch, advantage: Tensor, target: Tensor, worlds: Tensor, count: float) -> PpoTerms:
         network = self.network
-        observation = {name: field[:, worlds] for name, field in batch.observation.items()}
+        observation = {name: field.index_select(1, worlds) for name, field in batch.observation.items()}
         output, _ = network.unroll(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
         teacher = None
         if batch.teacher is not None:

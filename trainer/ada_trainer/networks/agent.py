@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ada_trainer.algorithms import policies
 from ada_trainer.exits import ConfigurationError
-from ada_trainer.networks.encoders import PixelEncoder, SymbolicEncoder
+from ada_trainer.networks.encoders import PixelEncoder, SymbolicEncoder, VisibleObjects, visible_objects
 from ada_trainer.networks.gru import Gru
 from ada_trainer.networks.layers import RELU_GAIN, linear
 from ada_trainer.networks.presets import Sizes, sizes_of
@@ -86,24 +86,24 @@ class AgentNetwork(nn.Module):
 
     def step(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
         """Act at one timestep. `clear`, bool [B], empties memories before it: where an episode starts."""
-        observation = _visible(observation)
+        objects = _visible(observation)
         task = state.task
         rows = (clear | ~state.known).nonzero()[:, 0]
         if len(rows):
             encoded = self.task_encoder(observation["goal"][rows], observation["rules"][rows])
             task = task.index_put((rows,), encoded)
-        x = self.encoder(observation, task)
+        x = self.encoder(observation, objects, task)
         x, memory = self.core.step(x, state.memory, clear)
-        return self._heads(x, observation), AgentState(memory, task, torch.ones_like(clear))
+        return self._heads(x, objects), AgentState(memory, task, torch.ones_like(clear))
 
     def unroll(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
         """Go through T timesteps, [T, B, ...], from `state`, which stays as it is. Equal to T times `step`."""
-        observation = _visible(observation)
+        objects = _visible(observation)
         encoded, episode = self._encode_tasks(observation, clear)
-        x = self.encoder(observation, functional.embedding(episode, encoded))
+        x = self.encoder(observation, objects, functional.embedding(episode, encoded))
         x, memory = self.core.unroll(x, state.memory, clear)
         task = encoded[episode[-1]].detach()
-        return self._heads(x, observation), AgentState(memory, task, torch.ones_like(clear[-1]))
+        return self._heads(x, objects), AgentState(memory, task, torch.ones_like(clear[-1]))
 
     def _encode_tasks(self, observation: Observation, clear: Tensor) -> tuple[Tensor, Tensor]:
         """Return encodings [N, D] of the N episodes that touch the unroll, and each timestep's row, int64 [T, B]."""
@@ -114,9 +114,9 @@ class AgentNetwork(nn.Module):
         episode = first.flatten().cumsum(0).sub_(1).view_as(first).t()
         return encoded, episode
 
-    def _heads(self, x: Tensor, observation: Observation) -> AgentOutput:
+    def _heads(self, x: Tensor, objects: VisibleObjects | None) -> AgentOutput:
         if self.reader is not None:
-            x = torch.cat([x, self.reader(x, observation["objects"])], -1)
+            x = torch.cat([x, self.reader(x, objects)], -1)
         hidden = functional.relu(self.hidden(x))
         return AgentOutput(self.policy(hidden).split(self.choices, -1), self.value(hidden)[..., 0])
 
@@ -157,10 +157,6 @@ def _core(model: AgentModel, sizes: Sizes) -> Gru | TransformerXl:
             raise ConfigurationError("model.core gru-attention is not implemented: use transformer-xl or gru")
 
 
-def _visible(observation: Observation) -> Observation:
-    """Leave out the object slots that are empty throughout: objects fill their slots from the first."""
+def _visible(observation: Observation) -> VisibleObjects | None:
     objects = observation.get("objects")
-    if objects is None:
-        return observation
-    used = max(1, int(objects[..., 0].flatten(0, -2).amax(0).sum()))
-    return {**observation, "objects": objects[..., :used, :]}
+    return None if objects is None else visible_objects(objects.flatten(0, -3))

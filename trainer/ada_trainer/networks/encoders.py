@@ -1,9 +1,11 @@
 """What the agent sees and feels at a timestep, to one vector of the model's width.
 
-Shapes lead with any number of axes, written `...`. O visible objects, F features of an object, E embedding, D width.
+Shapes lead with any number of axes, written `...`; N observations without regard to axes, O object slots, R visible
+objects, F features of an object, E embedding, D width.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from ada_sim.constants import ACTION_SIZES
@@ -35,12 +37,28 @@ class VectorFeatures(nn.Module):
         return torch.cat(parts, -1)
 
 
-class SymbolicEncoder(nn.Module):
-    """One network for every visible object; the results, nearest first, side by side with the plain numbers.
+@dataclass(frozen=True, slots=True)
+class VisibleObjects:
+    """The objects in sight in N observations, one row each; slot 0, the nearest, of all observations first.
 
-    Objects fill their slots from the first and empty ones count as zeros, so slots that are empty throughout
-    the batch are left out: the sum is the same, and most of the work is spared where few objects are in sight.
+    Most slots are empty most of the time: what is computed only for these rows costs a tenth.
     """
+
+    features: Tensor  # [R, F]
+    seen_in: Tensor  # int64 [R]: the observation, 0 to N - 1
+    counts: tuple[int, ...]  # rows of each slot
+
+
+def visible_objects(objects: Tensor) -> VisibleObjects:
+    """Pick the filled slots of [N, O, F] (first feature: present)."""
+    slots = objects.shape[1]
+    slot, seen_in = (objects[..., 0] > 0).t().nonzero(as_tuple=True)
+    features = objects.flatten(0, 1).index_select(0, seen_in * slots + slot)
+    return VisibleObjects(features, seen_in, tuple(torch.bincount(slot, minlength=slots).tolist()))
+
+
+class SymbolicEncoder(nn.Module):
+    """One network for every visible object, then a layer with weights of their own for each slot, nearest first."""
 
     def __init__(
         self, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[int], embedding: int, width: int
@@ -51,13 +69,20 @@ class SymbolicEncoder(nn.Module):
         self.vector = VectorFeatures(shapes, groups)
         self.object_hidden = linear(features, embedding, RELU_GAIN)
         self.object_out = linear(embedding, embedding, RELU_GAIN)
-        self.out = linear(self.vector.width + slots * embedding, width, RELU_GAIN)
+        self.from_vector = linear(self.vector.width, width, RELU_GAIN)
+        self.from_slots = nn.Parameter(linear(slots * embedding, width, RELU_GAIN).weight.detach())
 
-    def forward(self, observation: Mapping[str, Tensor], task: Tensor) -> Tensor:
-        objects = observation["objects"]
-        hidden = functional.relu(self.object_out(functional.relu(self.object_hidden(objects)))) * objects[..., :1]
-        x = torch.cat([self.vector(observation), hidden.flatten(-2)], -1)
-        return functional.relu(functional.linear(x, self.out.weight[:, : x.shape[-1]], self.out.bias) + task)
+    def forward(self, observation: Mapping[str, Tensor], objects: VisibleObjects | None, task: Tensor) -> Tensor:
+        assert objects is not None
+        hidden = functional.relu(self.object_hidden(objects.features))
+        hidden = functional.relu(self.object_out(hidden))
+        x = (self.from_vector(self.vector(observation)) + task).flatten(0, -2)
+        weights = self.from_slots.split(self.embedding, 1)
+        rows = zip(hidden.split(objects.counts), objects.seen_in.split(objects.counts), weights, strict=True)
+        for of_slot, seen_in, weight in rows:
+            if len(of_slot):
+                x.index_add_(0, seen_in, of_slot @ weight.t())
+        return functional.relu(x).view_as(task)
 
 
 class ResidualBlock(nn.Module):
@@ -89,7 +114,8 @@ class PixelEncoder(nn.Module):
         self.vector = VectorFeatures(shapes, groups)
         self.out = linear(self.vector.width + PIXEL_FEATURES, width, RELU_GAIN)
 
-    def forward(self, observation: Mapping[str, Tensor], task: Tensor) -> Tensor:
+    def forward(self, observation: Mapping[str, Tensor], objects: VisibleObjects | None, task: Tensor) -> Tensor:
+        assert objects is None
         pixels = observation["pixels"]
         lead = pixels.shape[:-3]
         x = pixels.flatten(0, -4).permute(0, 3, 1, 2).to(self.out.weight.dtype) / 255
