@@ -25,7 +25,6 @@ from tests.cluster.processes import start, stop, wait_until  # noqa: E402
 
 from ada_operator.cluster import LEASE_PERMISSIONS, PERMISSIONS, SUBRESOURCE_PERMISSIONS  # noqa: E402
 
-LEASE_SECONDS = 3
 SERIAL = count(1)
 
 
@@ -107,12 +106,12 @@ def make_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterat
     """A function that starts an operator for the test's namespace, with further variables and arguments."""
     with ExitStack() as stack:
 
-        def make(environment: dict[str, str], *arguments: str) -> OperatorProcess:
+        def make(environment: dict[str, str], *arguments: str, lease_s: int = 15) -> OperatorProcess:
             number = next(SERIAL)
             config = operator_account(plane.kubectl, namespace, tmp_path / f"operator-{number}.kubeconfig")
             command = [
                 *[sys.executable, "-m", "ada_operator.program", "--kubeconfig", str(config)],
-                *["--namespace", namespace, "--lease-seconds", str(LEASE_SECONDS), "--resync-seconds", "5"],
+                *["--namespace", namespace, "--lease-seconds", str(lease_s), "--resync-seconds", "5"],
                 *["--host", "127.0.0.1", "--port", "0", *arguments],
             ]
             operator = OperatorProcess(command, {**os.environ, **environment}, tmp_path / f"operator-{number}.log")

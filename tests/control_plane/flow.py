@@ -33,7 +33,7 @@ from ada_curriculum.manifest import (
 from ada_curriculum.store import open_store
 
 NAME = "demo"
-TEACHER_FRAMES, STUDENT_FRAMES = 1000, 2000
+FIRST_FRAMES, TEACHER_FRAMES, STUDENT_FRAMES = 250, 1000, 2000
 CURRICULUM_PORT = 7001
 
 
@@ -139,6 +139,11 @@ class Flow:
     def apply(self) -> None:
         """Apply the experiment and start its curriculum service once the operator has made what that needs."""
         self.kubectl.apply(experiment(self.namespace))
+        self.start_service()
+        self.between("applied")
+
+    def start_service(self) -> None:
+        """Start the curriculum service on what the operator wrote for it."""
         secret = self.wait("token Secret", lambda: self.find("secret", f"{NAME}-token"))
         config = self.wait("experiment's ConfigMap", lambda: self.find("configmap", f"{NAME}-experiment"))
         self._token = base64.b64decode(secret["data"]["token"]).decode()
@@ -148,23 +153,20 @@ class Flow:
         command = [sys.executable, "-m", "ada_curriculum", "--experiment", str(path), "--host", self.address]
         self._service = start(command, log, {**os.environ, "ADA_TOKEN": self._token, "ADA_STORE": self.store_uri})
         wait_until("curriculum service", self._answers, 60, lambda: log.read_text()[-2000:])
-        self.between("applied")
+
+    def stop_service(self) -> None:
+        """End the curriculum service, as the end of its pod would."""
+        assert self._service is not None
+        stop(self._service)
 
     def train(self, stage: str, frames: int) -> StoredCheckpoint:
         """Be a stage's training group from its first frame to its last commit."""
-        job = self.wait(f"{stage}'s Job", lambda: self.find("job", f"{NAME}-{stage}-trainer"))
-        generation = int(job["metadata"]["annotations"]["ada.dev/generation"])
-        group = {"stage": stage, "generation": generation}
-        self.wait(f"nodes of {stage}", lambda: self.status().get("nodes") == {"ready": 2, "desired": 2})
-        self.post("register", {**group, "workers": 2})
-        self.post("advance", {**group, "frames": frames // 4, "updates": 10, "metrics": {}})
-        self.wait(f"phase Training of {stage}", lambda: self.status()["phase"] == "Training")
-        self.wait(f"frames of {stage}", lambda: self.stage(stage)["frames"] == frames // 4)
+        group = self.begin(stage)
         self.between(f"{stage} trains")
         first = self.commit(group, frames // 2)
         self.wait(f"commit of {stage}", lambda: self.stage(stage).get("checkpoint", {}).get("digest") == first.digest)
         self.between(f"{stage} committed")
-        self.post("advance", {**group, "frames": frames, "updates": 40, "metrics": {}})
+        self.post("advance", {**group, "frames": frames, "updates": 40})
         last = self.commit(group, frames)
         self.post("finish", {**group, "outcome": "trained", "message": ""})
         self.end_pods("trainer", stage)
@@ -172,14 +174,32 @@ class Flow:
         self.between(f"{stage} trained")
         return last
 
+    def begin(self, stage: str) -> dict[str, Any]:
+        """Be a training group that has just begun; return what it calls itself."""
+        job = self.wait(f"{stage}'s Job", lambda: self.find("job", f"{NAME}-{stage}-trainer"))
+        group = {"stage": stage, "generation": int(job["metadata"]["annotations"]["ada.dev/generation"])}
+        self.wait(f"nodes of {stage}", lambda: self.status().get("nodes") == {"ready": 2, "desired": 2})
+        self.post("register", {**group, "workers": 2})
+        self.post("advance", {**group, "frames": FIRST_FRAMES, "updates": 10})
+        self.wait(f"phase Training of {stage}", lambda: self.status()["phase"] == "Training")
+        self.wait(f"frames of {stage}", lambda: self.stage(stage)["frames"] == FIRST_FRAMES)
+        return group
+
+    def suspend(self, suspend: bool) -> None:
+        """Set `spec.suspend`."""
+        patch = json.dumps({"spec": {"suspend": suspend}})
+        self.kubectl(
+            "patch", "adaexperiment", NAME, f"--namespace={self.namespace}", "--type=merge", f"--patch={patch}"
+        )
+
     def commit(self, group: dict[str, Any], frames: int) -> StoredCheckpoint:
         """Commit a checkpoint to the store and tell the service."""
         store = open_store(self.store_uri).child(experiment_prefix(self.namespace, NAME))
-        content = f"{group['stage']} at {frames} frames".encode()
+        snapshot = self.request(f"snapshot?stage={group['stage']}")
         stored = write_checkpoint(
             store,
             checkpoint_prefix(str(group["stage"]), frames, 1),
-            {CURRICULUM: content, HISTORY: b"[]", "shard-0": content},
+            {CURRICULUM: snapshot, HISTORY: self.request(f"history?stage={group['stage']}"), "shard-0": b"weights"},
             Manifest(
                 experiment=f"{self.namespace}/{NAME}",
                 stage=str(group["stage"]),
@@ -206,22 +226,30 @@ class Flow:
         """Have a part's pods end with an exit code."""
         marks = [f"test.ada.dev/exit={code}", f"test.ada.dev/message={message}"]
         chosen = f"ada.dev/experiment={NAME},ada.dev/part={part},ada.dev/stage={stage}"
-        self.kubectl("annotate", "pods", f"--namespace={self.namespace}", f"--selector={chosen}", "--overwrite", *marks)
+        pods = self.kubectl("get", "pods", f"--namespace={self.namespace}", f"--selector={chosen}", "--output=name")
+        for pod in pods.split():  # one that is gone by now has ended too
+            self.kubectl.run("annotate", pod, f"--namespace={self.namespace}", "--overwrite", *marks)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request to the curriculum service, as a trainer would."""
+        """Tell the curriculum service something, as a trainer would, and return its answer."""
+        return dict(json.loads(self.request(path, json.dumps(body).encode())))
+
+    def request(self, path: str, body: bytes | None = None) -> bytes:
+        """Send a request to the curriculum service and return its answer."""
         request = urllib.request.Request(
             f"http://{self.address}:{CURRICULUM_PORT}/v1/{path}",
-            json.dumps(body).encode(),
+            body,
             {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as response:
-                return dict(json.load(response))
+                return bytes(response.read())
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{path}: {error.code} {error.read().decode()}") from error
 
     def _answers(self) -> bool:
+        if self._service is not None and self._service.poll() is not None:
+            raise RuntimeError(f"the curriculum service ended: {(self.folder / 'curriculum.log').read_text()[-2000:]}")
         try:
             with urllib.request.urlopen(f"http://{self.address}:{CURRICULUM_PORT}/healthz", timeout=5) as response:
                 return bool(response.status == 200)

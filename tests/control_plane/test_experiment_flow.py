@@ -92,7 +92,7 @@ def test_a_teacher_and_its_student_go_from_apply_to_succeeded(plane, flow, make_
 
 def test_an_operator_that_is_killed_after_every_step_comes_to_the_same_end(plane, flow, make_operator):
     """The lease is waited for each time, as a new pod would; nothing is remembered but what the API server has."""
-    operator = make_operator(flow.operator_environment(), "--platform", str(flow.platform()))
+    operator = make_operator(flow.operator_environment(), "--platform", str(flow.platform()), lease_s=3)
     steps: list[str] = []
 
     def kill_and_start(step: str) -> None:
@@ -129,7 +129,8 @@ def test_a_foreign_edit_of_a_child_is_put_right_and_a_foreign_field_is_left_alon
     kubectl("delete", "service", service, space)
     kubectl("scale", "statefulset", simulator, "--replicas=7", space)
     kubectl("patch", "configmap", config, space, "--type=merge", "--patch", '{"data": {"experiment.json": "edited"}}')
-    kubectl("label", "networkpolicy", NAME, "ada.dev/experiment-", space)
+    (policy,) = [name for name in flow.children() if name.startswith("networkpolicy")]
+    kubectl("label", policy, "ada.dev/experiment-", space)
     kubectl("annotate", "statefulset", simulator, "somebody.example/note=kept", space)
 
     def right() -> bool:
@@ -139,11 +140,30 @@ def test_a_foreign_edit_of_a_child_is_put_right_and_a_foreign_field_is_left_alon
             and made_anew["metadata"]["uid"] != before
             and flow.find("statefulset", simulator)["spec"]["replicas"] == 2
             and flow.find("configmap", config)["data"]["experiment.json"] != "edited"
-            and "ada.dev/experiment" in flow.find("networkpolicy", NAME)["metadata"]["labels"]
+            and policy in flow.children()
         )
 
     flow.wait("children put right", right)
     assert flow.find("statefulset", simulator)["metadata"]["annotations"]["somebody.example/note"] == "kept"
+
+
+def test_a_suspended_experiment_commits_frees_its_pods_and_goes_on_where_it_was(plane, flow, make_operator):
+    make_operator(flow.operator_environment(), "--platform", str(flow.platform()))
+    flow.apply()
+    group = flow.begin("teacher")
+    flow.suspend(True)
+    flow.wait("wish to stop", lambda: flow.post("advance", {**group, "frames": 300, "updates": 12})["stop"])
+    committed = flow.commit(group, 300)
+    flow.end_pods("trainer", "teacher", 75)
+    flow.wait("suspension", lambda: flow.status()["phase"] == "Suspended")
+    assert flow.status()["checkpoint"]["digest"] == committed.digest
+    flow.wait("end of all pods", lambda: not [name for name in flow.children() if name.startswith("pod/")])
+
+    flow.stop_service()
+    flow.suspend(False)
+    flow.start_service()
+    resumed = flow.begin("teacher")
+    assert resumed["generation"] == group["generation"] + 1
 
 
 def test_an_object_of_somebody_elses_is_never_taken_over(plane, flow, make_operator):
@@ -166,7 +186,7 @@ def test_an_object_of_somebody_elses_is_never_taken_over(plane, flow, make_opera
 
 def test_of_two_operators_one_acts_and_the_other_takes_over_when_it_is_lost(plane, flow, make_operator):
     arguments = (flow.operator_environment(), "--platform", str(flow.platform()))
-    operators = [make_operator(*arguments), make_operator(*arguments)]
+    operators = [make_operator(*arguments, lease_s=3), make_operator(*arguments, lease_s=3)]
 
     def leads() -> list[bool]:
         return ["ada_operator_leading 1.0" in operator.get("/metrics") for operator in operators]
