@@ -26,7 +26,11 @@ from ada_curriculum.manifest import (
 from ada_curriculum.retention import choose_superfluous, clean_abandoned, delete_checkpoint, dependencies
 from ada_curriculum.store import DirectoryStore, ObjectInfo, StoreError
 
-OBJECTS: dict[str, bytes | Path] = {"shard-0.safetensors": b"0" * 100, "shard-1.safetensors": b"1" * 50}
+OBJECTS: dict[str, bytes | Path] = {
+    "agent.json": b"{}",
+    "shard-0.safetensors": b"0" * 100,
+    "shard-1.safetensors": b"1" * 50,
+}
 
 
 def manifest(frames: int, attempt: int = 1, generation: int = 1, teacher: Lineage | None = None) -> Manifest:
@@ -80,7 +84,7 @@ def test_frames_have_fifteen_digits_so_that_names_sort(store: DirectoryStore) ->
     assert checkpoint_prefix("teacher", 1234, 2) == "checkpoints/teacher/000000000001234-2"
 
 
-@pytest.mark.parametrize("puts", [0, 1, 2])
+@pytest.mark.parametrize("puts", [0, 1, 2, 3])
 def test_a_checkpoint_whose_upload_broke_off_does_not_exist(tmp_path: Path, puts: int) -> None:
     commit(DirectoryStore(tmp_path), 50)
     broken = FailingStore(tmp_path, puts)
@@ -204,8 +208,12 @@ class WatchedStore(DirectoryStore):
 def test_a_deleted_checkpoint_loses_its_manifest_first(tmp_path: Path) -> None:
     store = WatchedStore(tmp_path)
     store.deleted = []
-    delete_checkpoint(store, commit(store, 100))
-    assert store.deleted[0].endswith("manifest.json") and len(store.deleted) == 3
+    checkpoint = commit(store, 100)
+    prefix = checkpoint.prefix
+    delete_checkpoint(store, checkpoint)
+    assert store.deleted[0].endswith("manifest.json") and set(store.deleted) == {
+        f"{prefix}/{name}" for name in (*OBJECTS, "manifest.json")
+    }
     assert store.list("") == []
 
 
@@ -222,4 +230,4 @@ def test_only_uploads_that_stood_still_are_cleaned(tmp_path: Path) -> None:
     store.put(checkpoint_prefix("teacher", 200, 1) + "/shard-0.safetensors", b"x")
     assert clean_abandoned(store, "teacher", now=1500.0, after_s=600.0) == []
     assert clean_abandoned(store, "teacher", now=1700.0, after_s=600.0) == [checkpoint_prefix("teacher", 200, 1)]
-    assert [info.key.rpartition("/")[0] for info in store.list("")] == [whole.prefix] * 3
+    assert [info.key.rpartition("/")[0] for info in store.list("")] == [whole.prefix] * 4

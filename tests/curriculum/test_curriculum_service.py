@@ -293,7 +293,8 @@ def test_restoring_brings_back_a_checkpoint_and_the_leases_that_follow_it(shared
 
 
 def test_the_episodes_of_a_group_that_is_gone_are_played_again_for_the_filter(start: Callable[..., Service]) -> None:
-    with start(method="noop-filter").client() as client:
+    service = start(method="noop-filter")
+    with service.client() as client:
         client.register("teacher", 1, 2)
         lost = client.lease("teacher", 1, "0", 20)
         client.register("teacher", 2, 1)
@@ -303,6 +304,11 @@ def test_the_episodes_of_a_group_that_is_gone_are_played_again_for_the_filter(st
         client.report("teacher", 2, "0", results_of(again))
         assert metric(client, 'ada_curriculum_results_total{fate="expired",stage="teacher"}') == 20
         assert metric(client, 'ada_curriculum_figure{name="candidates",stage="teacher"}') == 0
+        lost = client.lease("teacher", 2, "0", 20)
+        checkpoint = service.checkpoint(0, generation=2)
+        client.restore("teacher", 2, checkpoint.uri, checkpoint.digest)
+        again = client.lease("teacher", 2, "0", 20)
+        assert {(one.task, one.policy) for one in again} == {(one.task, one.policy) for one in lost}
 
 
 def test_restoring_what_is_not_ours_is_refused(shared: Service, stage: str, tmp_path: Path) -> None:
