@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ada_operator.cli import DONE, TROUBLE, USAGE, parser
 
 if TYPE_CHECKING:
-    from ada_api.experiment import AdaExperiment
     from ada_api.status import ExperimentStatus
 
 STOPPED = 75
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
             status = runner.run()
         code = explain(status, directory.path, interrupted=runner.was_interrupted)
         if code == DONE and not options.no_report:
-            code = write_report(experiment, directory.path)
+            code = write_report(directory.path)
     except (NoAddressError, OSError) as error:
         print(f"ada run: {error}", file=sys.stderr)
         return TROUBLE
@@ -114,16 +113,13 @@ def credentials_hint(message: str) -> str:
     return ""
 
 
-def write_report(experiment: "AdaExperiment", directory: Path) -> int:
+def write_report(directory: Path) -> int:
     """Write the report; returns the exit code."""
-    from ada_operator.local.runner import default_store, local_store
-    from ada_operator.manifests.programs import s3_uri
+    from ada_operator.cli.programs import of_run
 
-    store = experiment.spec.checkpoint.store
-    uri = default_store(directory) if local_store(experiment) or store is None else s3_uri(store)
     output = directory / "report.html"
-    command = [sys.executable, "-m", "ada_trainer", "report"]
-    command += ["--experiment", str(directory / "experiment.json"), "--output", str(output)]
+    words, uri = of_run("report", directory, [])
+    command = [sys.executable, "-m", "ada_trainer", "report", *words]
     done = subprocess.run(command, env={**os.environ, "ADA_STORE": uri}, capture_output=True, text=True, check=False)
     if done.returncode == 0 and output.exists():
         print(f"report: {output}", file=sys.stderr)
