@@ -58,7 +58,7 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
 
 @dataclass
 class OperatorProcess:
-    """`ada operator` for one namespace, with no more rights than the chart gives."""
+    """`ada operator`, with no more rights than it says that it needs."""
 
     command: list[str]
     environment: dict[str, str]
@@ -106,12 +106,15 @@ def make_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterat
     """A function that starts an operator for the test's namespace, with further variables and arguments."""
     with ExitStack() as stack:
 
-        def make(environment: dict[str, str], *arguments: str, lease_s: int = 15) -> OperatorProcess:
+        def make(
+            environment: dict[str, str], *arguments: str, lease_s: int = 15, everywhere: bool = False
+        ) -> OperatorProcess:
             number = next(SERIAL)
-            config = operator_account(plane.kubectl, namespace, tmp_path / f"operator-{number}.kubeconfig")
+            config = operator_account(plane.kubectl, namespace, tmp_path / f"operator-{number}.kubeconfig", everywhere)
+            scope = ["--all-namespaces", "--lease-namespace", namespace] if everywhere else ["--namespace", namespace]
             command = [
-                *[sys.executable, "-m", "ada_operator.program", "--kubeconfig", str(config)],
-                *["--namespace", namespace, "--lease-seconds", str(lease_s), "--resync-seconds", "5"],
+                *[sys.executable, "-m", "ada_operator.program", "--kubeconfig", str(config), *scope],
+                *["--lease-seconds", str(lease_s), "--resync-seconds", "5"],
                 *["--host", "127.0.0.1", "--port", "0", *arguments],
             ]
             operator = OperatorProcess(command, {**os.environ, **environment}, tmp_path / f"operator-{number}.log")
@@ -122,17 +125,22 @@ def make_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterat
         yield make
 
 
-def operator_account(kubectl: Kubectl, namespace: str, path: Path) -> Path:
-    """Write the kubeconfig of a service account that has the operator's rights in one namespace alone."""
-    name = "ada-operator"
-    meta = {"name": name, "namespace": namespace}
+def operator_account(kubectl: Kubectl, namespace: str, path: Path, everywhere: bool = False) -> Path:
+    """Write the kubeconfig of a service account that has the operator's rights, in one namespace or in all."""
+    name, group = "ada-operator", "rbac.authorization.k8s.io"
     subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    rbac = "rbac.authorization.k8s.io/v1"
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+    kind, place = ("ClusterRole", {"name": f"{name}-{namespace}"}) if everywhere else ("Role", account["metadata"])
     kubectl.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": operator_rules()},
-        {"apiVersion": rbac, "kind": "RoleBinding", "metadata": meta, "subjects": [subject], "roleRef": reference},
+        account,
+        {"apiVersion": f"{group}/v1", "kind": kind, "metadata": place, "rules": operator_rules()},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": place,
+            "subjects": [subject],
+            "roleRef": {"apiGroup": group, "kind": kind, "name": place["name"]},
+        },
     )
     token = kubectl("create", "token", name, f"--namespace={namespace}").strip()
     config = kubectl.json("config", "view", "--raw", "--minify", "--flatten")

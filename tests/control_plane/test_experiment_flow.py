@@ -30,7 +30,8 @@ def watched_table(flow: Flow) -> Iterator[Path]:
     finally:
         stop(process)
         if os.environ.get("ADA_KEEP_TABLE"):  # for docs/operations.md
-            Path(os.environ["ADA_KEEP_TABLE"]).write_text(path.read_text())
+            events = flow.kubectl("events", f"-n={flow.namespace}", f"--for=adaexperiment/{NAME}")
+            Path(os.environ["ADA_KEEP_TABLE"]).write_text(path.read_text() + "\n" + events)
 
 
 def end_state(flow: Flow) -> dict[str, Any]:
@@ -70,7 +71,8 @@ def test_a_teacher_and_its_student_go_from_apply_to_succeeded(plane, flow, make_
     header, printed = rows[0], [" ".join(row) for row in rows[1:]]
     assert header[:2] == ["NAME", "PHASE"]
     assert any("Training" in row and "teacher" in row for row in printed)
-    assert any("Training" in row and "student" in row for row in printed)
+    assert any("Training" in row and "student" in row and "2/2" in row for row in printed)
+    assert any("0.25" in row for row in printed)
     assert "Succeeded" in printed[-1]
 
     reasons = [event["reason"] for event in flow.get("events.events.k8s.io")["items"] if about_us(event)]
@@ -198,6 +200,21 @@ def test_of_two_operators_one_acts_and_the_other_takes_over_when_it_is_lost(plan
     survivor = operators[1 - first]
     wait_until("new leader", lambda: "ada_operator_leading 1.0" in survivor.get("/metrics"), 60, survivor.said)
     flow.wait("group of the teacher", lambda: flow.find("job", f"{NAME}-teacher-trainer"))
+
+
+def test_an_operator_of_all_namespaces_serves_one_that_is_made_after_it(plane, namespace, tmp_path, make_operator):
+    flow = Flow(plane.kubectl, f"{namespace}-later", tmp_path)
+    operator = make_operator(flow.operator_environment(), "--platform", str(flow.platform()), everywhere=True)
+    wait_until("leader", lambda: "ada_operator_leading 1.0" in operator.get("/metrics"), 60, operator.said)
+    plane.kubectl("create", "namespace", flow.namespace)
+    try:
+        flow.apply()
+        flow.wait("group of the teacher", lambda: flow.find("job", f"{NAME}-teacher-trainer"))
+    finally:
+        flow.close()
+        plane.kubectl.run("delete", "namespace", flow.namespace, "--wait=false")
+        for kind in ("clusterrole", "clusterrolebinding"):
+            plane.kubectl.run("delete", kind, f"ada-operator-{namespace}")
 
 
 def test_the_operator_does_nothing_that_it_has_not_said_it_needs(plane, namespace):
