@@ -1,8 +1,8 @@
 """One stage: simulators, training group, evaluation, gate. Each step waits for what the one before it made.
 
 phase        children                           goes on when
-Pending      infrastructure                     curriculum and rendezvous are ready
-Preparing    and simulators                     nearly all simulators are ready
+Pending      infrastructure                     the curriculum service is ready: it has read experiment and store
+Preparing    and simulators                     nearly all simulators, and the rendezvous store, are ready
 Training     and the trainer group              trained, committed, Job complete
 Evaluating   infrastructure, evaluation Job     scores are in; then the gates decide
 Succeeded    none
@@ -42,8 +42,6 @@ def train(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None)
     running = view.job("trainer", stage)
     if view.ready_replicas("curriculum") < 1 and running is None:
         return Step(memory, "Starting", "waiting for the curriculum service")
-    if view.ready_replicas("rendezvous") < 1 and running is None:
-        return Step(memory, "Starting", "waiting for the rendezvous store")
     servers = manifests.simulators(view.experiment, stage, view.platform)
     if running is not None:
         return carry_on(view, stage, memory, running).with_objects(servers)
@@ -51,6 +49,8 @@ def train(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None)
     if ready < math.ceil(wanted * ENOUGH_SIMULATORS):
         preparing = memory.model_copy(update={"phase": "Preparing"})
         return Step(preparing, "Starting", f"waiting for simulators: {ready} of {wanted} are ready", servers)
+    if view.ready_replicas("rendezvous") < 1:
+        return Step(memory, "Starting", "waiting for the rendezvous store", servers)
     return start(view, stage, memory, teacher).with_objects(servers)
 
 
