@@ -19,6 +19,7 @@ from ada_trainer.checkpoint import AgentRecord, read_agent
 from ada_trainer.elastic.group import Group
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.learner import Learner
+from ada_trainer.light import leave_out_compiler, step_without_compiler
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.rollout import Collected, Collector
 from ada_trainer.settings import Settings
@@ -69,6 +70,7 @@ class Work:
         self._teacher: AgentNetwork | None = None
         if settings.teacher is not None:
             self._teacher = load_agent(settings.teacher, record).to(group.device)
+        leave_out_compiler()
         self._learner = Learner(
             self._network,
             stage.algorithm,
@@ -76,6 +78,7 @@ class Work:
             distillation_weight=stage.distillation.weight if stage.distillation else 0.0,
             distillation_l2=stage.distillation.l2 if stage.distillation else 0.0,
         )
+        step_without_compiler(self._learner.optimizer)
         addresses = own_simulators(settings.simulator_addresses, group.rank, group.world_size)
         self._worlds = share(stage.algorithm.worlds, group.world_size, group.rank)
         self._simulators = SimulatorSet(addresses, self._worlds, connect)
