@@ -151,9 +151,12 @@ def _is_fair_for_player(condition, use, rules, length):  # type: ignore[no-untyp
     if use[FIRST] >= PLAYER_1 and use[RELATION] == relation:
         return False
     maker = _spawned_by(rules, length, kind)
-    if maker < 0 or relation != _TOUCHING:
+    if maker < 0:
         return True
-    return not (rules[maker, FIRST] >= PLAYER_1 and rules[maker, RELATION] == _TOUCHING)
+    by_player = rules[maker, FIRST] >= PLAYER_1
+    if relation == _HOLD:  # a hand that is closed when the object appears grips it at once
+        return by_player and rules[maker, RELATION] != _HOLD
+    return not (by_player and rules[maker, RELATION] == _TOUCHING)
 
 
 @njit(cache=True)

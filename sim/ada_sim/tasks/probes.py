@@ -1,4 +1,4 @@
-"""Probe tasks: hand-drawn after the names and descriptions of AdA's (its tables F.1 and F.2), templates without variables.
+"""Probe tasks, hand-drawn after the names and descriptions of AdA's (tables F.1, F.2): templates without variables.
 
 They lie beside this module as `probes/NAME.task`. AdA's own drawings are not published; worlds and rules are ours.
 """
