@@ -1,12 +1,12 @@
-"""The truth about an experiment as conditions; the phase is read off them, for printing only.
+"""The truth about an experiment as conditions; the phase is read off them, for printing only (docs/status.md).
 
-Accepted   False: InvalidSpec, StoreMissing, ReferenceMissing
-Training   True: Training; False: Starting, Evaluating, Regrouping, Suspended, Finished, Failed, NotAccepted
-Degraded   True: FewerNodes, PodsBlocked, CurriculumUnreachable; False: AsWanted
-Suspended  True: Suspended; Unknown: Committing (asked to stop, waiting for a commit); False: NotSuspended
+Accepted   False: StoreMissing, ReferenceMissing; True: Accepted
+Training   True: Training; False: Starting, Regrouping, Evaluating, Suspending, Suspended, NotAccepted, Finished, Failed
+Degraded   True: FewerNodes, PodsBlocked; False: AsWanted
+Suspended  True: Suspended; Unknown: Committing, from the request to the last pod's end; False: NotSuspended
 Succeeded  True: AllStagesTrained; False: InProgress
-Failed     True: ConfigurationError, TooManyFailures, CrashLoop, OutOfMemory, Stalled, NotFinite, Collapsed,
-           GateNotReached, DeadlineExceeded; False: NoFailure
+Failed     True: ConfigurationError, TooManyFailures, OutOfMemory, CrashLoop, Stalled, NotFinite, Collapsed, GroupEnded,
+           GateNotReached, CheckpointMissing, DeadlineExceeded; False: NoFailure
 """
 
 from collections.abc import Sequence

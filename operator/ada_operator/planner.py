@@ -92,8 +92,10 @@ def next_step(view: View, status: ExperimentStatus) -> Step:
 
 
 def reopened(status: ExperimentStatus, experiment: AdaExperiment) -> ExperimentStatus:
-    """Return the status with a failure taken back if the spec changed since: somebody mended it."""
+    """Return the status with its end taken back if the spec changed: somebody mended it, or appended a stage."""
     failed = conditions.find(status.conditions, "Failed")
+    if status.phase == "Succeeded" and any(stage.phase != "Succeeded" for stage in status.stages):
+        return status.model_copy(update={"start_time": None})  # a stage was appended: its deadline counts from now
     if failed is None or failed.status != "True" or failed.observed_generation >= experiment.metadata.generation:
         return status
     rest = [condition for condition in status.conditions if condition.type != "Failed"]

@@ -147,3 +147,24 @@ def test_a_deadline_fails_the_experiment(make_cluster):
 
 def condition(cluster, kind):
     return next(one for one in cluster.status["conditions"] if one["type"] == kind)
+
+
+def test_the_deadline_of_an_appended_stage_counts_from_then_on(make_cluster):
+    cluster = make_cluster(activeDeadlineSeconds=1000)
+    cluster.finish("teacher")
+    cluster.finish("student")
+    cluster.now += 5000
+    cluster.edit(stages=[*cluster.document["spec"]["stages"], {"name": "third", "frames": 10}])
+    cluster.settle()
+    assert cluster.status["phase"] == "Starting"
+
+
+def test_every_reason_a_condition_can_have_is_documented(cluster):
+    from pathlib import Path
+
+    from ada_operator import conditions
+
+    documented = (Path(__file__).parents[2] / "docs" / "status.md").read_text()
+    legend = conditions.__doc__.split("\n\n")[1]
+    reasons = {word.strip(",;:()") for line in legend.splitlines() for word in line.split() if word[:1].isupper()}
+    assert not {reason for reason in reasons - {"True", "False", "Unknown"} if reason not in documented}
