@@ -17,6 +17,7 @@ $(STAMP): locks/uv.txt locks/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirement locks/dev.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m ada_sim compile
 	touch $@
 
 run: setup ## train the quickstart on this machine and write its report
