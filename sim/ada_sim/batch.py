@@ -3,6 +3,7 @@
 Checks everything that comes in before any world changes; decides nothing about the world itself.
 """
 
+import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,9 +16,11 @@ import numpy as np
 from ada_api.environment import Environment
 from ada_sim import constants as c
 from ada_sim.engine.loading import task_row
-from ada_sim.engine.step import restart_worlds, step_worlds
+from ada_sim.engine.step import advance
 from ada_sim.engine.types import TASK, WORLD, empty_outputs
 from ada_sim.observation import MAX_TRIALS, specification
+from ada_sim.render.first_person import draw_worlds
+from ada_sim.render.top_view import top_view
 from ada_sim.tasks.task import Task
 
 CACHED_TASKS = 2048
@@ -74,11 +77,14 @@ class BatchSim:
         self._assigned = np.zeros(num_worlds, TASK)
         self._out = empty_outputs(num_worlds, self.players)
         self._symbolic = environment.observation == "symbolic"
+        self._pixels = np.zeros(
+            (0 if self._symbolic else num_worlds, self.players, c.IMAGE_HEIGHT_PX, c.IMAGE_WIDTH_PX, 3), np.uint8
+        )
         self._actions = np.empty((num_worlds, self.players, len(c.ACTION_SIZES)), np.int8)
         self._actions[:] = c.ACTION_REST
         self._controlled = np.array([name in environment.action_groups for name in c.ACTION_GROUPS])
         self._sizes = np.array(c.ACTION_SIZES, np.int8)
-        arrays = self._out._asdict()
+        arrays = self._out._asdict() | {"pixels": self._pixels}
         observation = {field.name: arrays[field.name] for field in self.specification}
         self._timestep = TimeStep(
             observation,
@@ -89,10 +95,12 @@ class BatchSim:
             self._out.active,
         )
         self._shares = _shares(num_worlds, threads)
+        self._canvases = {share.start: _canvas() for share in self._shares}
+        self._everyone = np.arange(num_worlds)
         self._pool = ThreadPoolExecutor(len(self._shares)) if len(self._shares) > 1 else None
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
-        """Set the episode that each of these worlds starts when its present one ends; idle worlds start with the next step.
+        """Set the episode that each of these worlds starts when its present one ends; idle ones with the next step.
 
         Args:
             worlds: int64 [N]; tasks: uint64 [N]; trials: int64 [N]; seeds: uint64 [N].
@@ -116,7 +124,9 @@ class BatchSim:
     def reset(self, worlds: np.ndarray) -> None:
         """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one."""
         chosen = self._checked_worlds(worlds)
-        restart_worlds(self._worlds, self._tasks, self._assigned, self._out, chosen, self._symbolic)
+        self._advance(chosen, restarts=True)
+        if not self._symbolic:
+            self._pixels[chosen] = self.render(chosen)
 
     def step(self, actions: np.ndarray) -> TimeStep:
         """Advance every world by one timestep of four ticks.
@@ -129,10 +139,24 @@ class BatchSim:
         """
         self._take(actions)
         if self._pool is None:
-            self._step(0, self.num_worlds)
+            self._step(self._shares[0])
         else:
-            list(self._pool.map(lambda share: self._step(*share), self._shares))
+            list(self._pool.map(self._step, self._shares))
         return self._timestep
+
+    def render(self, worlds: np.ndarray) -> np.ndarray:
+        """Return what the players of these worlds (int64 [N]) see: uint8 [N, P, 72, 96, 3]; black where idle."""
+        chosen = self._checked_worlds(worlds)
+        frames = np.empty((len(chosen), self.players, c.IMAGE_HEIGHT_PX, c.IMAGE_WIDTH_PX, 3), np.uint8)
+        draw_worlds(self._worlds, self._tasks, chosen, *_canvas(), frames)
+        return frames
+
+    def top_view(self, world: int, pixels_per_tile: int = 24) -> np.ndarray:
+        """Return a world from above, north up, for people: uint8 [height, width, 3]; black while it idles."""
+        (chosen,) = self._checked_worlds(np.array([world]))
+        if not self._worlds["active"][chosen]:
+            return np.zeros((8 * pixels_per_tile, 8 * pixels_per_tile, 3), np.uint8)
+        return top_view(self._worlds[chosen], self._tasks[chosen], pixels_per_tile)
 
     def timestep(self) -> TimeStep:
         """Return the present timestep without stepping."""
@@ -165,6 +189,8 @@ class BatchSim:
                 )
         for name, array in own.items():
             array[...] = state[name]
+        if not self._symbolic:
+            self._pixels[:] = self.render(self._everyone)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"out.{name}": array for name, array in self._out._asdict().items()}
@@ -172,8 +198,15 @@ class BatchSim:
             arrays |= {f"{part}.{name}": records[name] for name in records.dtype.names or ()}
         return arrays
 
-    def _step(self, begin: int, end: int) -> None:
-        step_worlds(self._worlds, self._tasks, self._assigned, self._out, self._actions, begin, end, self._symbolic)
+    def _step(self, share: slice) -> None:
+        self._advance(self._everyone[share], restarts=False)
+        if not self._symbolic:
+            draw_worlds(
+                self._worlds, self._tasks, self._everyone[share], *self._canvases[share.start], self._pixels[share]
+            )
+
+    def _advance(self, chosen: np.ndarray, restarts: bool) -> None:
+        advance(self._worlds, self._tasks, self._assigned, self._out, self._actions, chosen, restarts, self._symbolic)
 
     def _take(self, actions: np.ndarray) -> None:
         """Check the actions and copy those of the controlled groups."""
@@ -211,8 +244,13 @@ class BatchSim:
         return row
 
 
-def _shares(num_worlds: int, threads: int) -> list[tuple[int, int]]:
+def _shares(num_worlds: int, threads: int) -> list[slice]:
     """Split the worlds among at most `threads` threads, at least 16 each."""
     count = max(1, min(threads, num_worlds // WORLDS_WORTH_A_THREAD, os.cpu_count() or 1))
     bounds = np.linspace(0, num_worlds, count + 1).astype(int)
-    return [(int(low), int(high)) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(int(low), int(high)) for low, high in itertools.pairwise(bounds)]
+
+
+def _canvas() -> tuple[np.ndarray, np.ndarray]:
+    """Return the depths and colours that a frame is drawn in, column by column."""
+    return np.empty((c.IMAGE_WIDTH_PX, c.IMAGE_HEIGHT_PX)), np.empty((c.IMAGE_WIDTH_PX, c.IMAGE_HEIGHT_PX, 3), np.uint8)

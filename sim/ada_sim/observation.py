@@ -18,7 +18,7 @@ HIGHEST_M = 200.0  # levels are int8
 
 @dataclass(frozen=True)
 class Field:
-    """One array of the observation; `low` and `high` are its closed range, `per_episode` fields change with the task."""
+    """One array of the observation; `low` to `high` is its closed range, `per_episode` fields change with the task."""
 
     name: str
     shape: tuple[int, ...]
@@ -84,8 +84,8 @@ SCALARS = (
         -HIGHEST_M,
         HIGHEST_M,
         "",
-        "is holding (0 or 1), hand distance and hand force as shares of their maximum, pitch (rad), height change since "
-        "the last timestep (m)",
+        "is holding (0 or 1), hand distance and hand force as shares of their maximum, pitch (rad), height change "
+        "since the last timestep (m)",
     ),
     _field(
         "goal",

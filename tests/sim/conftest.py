@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim, TimeStep
 from ada_sim.constants import ACTION_GROUPS, ACTION_REST, FIRST_OBJECT
@@ -43,9 +44,9 @@ def drawn(
     frozen: bool = False,
     extra: tuple[InitialObject, ...] = (),
 ) -> Task:
-    """Return the task of a picture, north up: # wall, ^>v< ramps, ~ pit, digits levels, @ & players, WCSP black objects,
+    """Return the task of a picture, north up.
 
-    lower case: yellow ones.
+    # wall, ^>v< ramps, ~ pit, digits levels, @ & players, WCSP black and wcsp yellow objects.
     """
     rows = [row.strip() for row in text.strip().splitlines()][::-1]
     size = len(rows)

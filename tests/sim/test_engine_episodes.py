@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
@@ -99,7 +100,9 @@ def test_the_next_episode_follows_at_once_when_it_waits(source):
     assert timestep.episode_ended[0]
     assert timestep.episode_started[0]
     assert timestep.active[0]
-    assert timestep.observation["timers"][0, 0].tolist() == pytest.approx([1.4 * 4 / 30, 0.7 * 4 / 30, 0.7 * 4 / 30, 0.7 * 4 / 30])
+    assert timestep.observation["timers"][0, 0].tolist() == pytest.approx(
+        [1.4 * 4 / 30, 0.7 * 4 / 30, 0.7 * 4 / 30, 0.7 * 4 / 30]
+    )
     assert timestep.observation["trials_remaining"][0, 0].tolist() == [0, 0, 1, 0, 0, 0]
 
 

@@ -1,6 +1,7 @@
 """Players walk, turn, climb, fall and stop at walls."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_walking_off_a_level_is_a_drop(world_of):
         one.act(move=2)
         heights.append(float(one.player()[2]))
     assert heights[-1] == pytest.approx(0.5)
-    assert all(a >= b for a, b in zip(heights, heights[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(heights))
 
 
 def test_nobody_climbs_out_of_a_pit(world_of):

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim
 from ada_sim.constants import ACTION_SIZES, FIRST_OBJECT, HALF

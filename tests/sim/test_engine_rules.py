@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from ada_sim.constants import FIRST_OBJECT, MAX_OBJECTS
 from ada_sim.tasks.task import PLAYER_1, PLAYER_2, InitialObject, Predicate, ProductionRule, Relation
 

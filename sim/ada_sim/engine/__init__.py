@@ -9,15 +9,16 @@ import os
 import tempfile
 from pathlib import Path
 
-import numba
+from numba import __version__ as numba_version
+from numba.core import config
 
 
 def _sources_digest() -> str:
     package = Path(__file__).parent.parent
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted([*package.glob("*.py"), *package.glob("engine/*.py"), *package.glob("render/*.py")]):
+    digest = hashlib.sha256(numba_version.encode())
+    shared = [package / "constants.py", package / "tasks" / "task.py"]
+    for path in sorted([*package.glob("engine/*.py"), *package.glob("render/*.py"), *shared]):
         digest.update(path.read_bytes())
-    digest.update((package / "tasks" / "task.py").read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -32,8 +33,10 @@ def _cache_folder() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    raise OSError(f"no writable folder for compiled code: tried {home} and {tempfile.gettempdir()}; set NUMBA_CACHE_DIR")
+    raise OSError(
+        f"no writable folder for compiled code: tried {home} and {tempfile.gettempdir()}; set NUMBA_CACHE_DIR"
+    )
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_folder())
+    config.CACHE_DIR = str(_cache_folder())

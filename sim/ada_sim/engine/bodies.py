@@ -25,7 +25,7 @@ STICK_M = 0.08  # a body on the ground follows it down this far in a tick
 WALL_TOP_SPEED_M_S = 1.0
 
 
-@njit(cache=True)
+@njit
 def move_objects(w, t):  # type: ignore[no-untyped-def]
     """Move every object that is awake by one tick, as if no other body were there."""
     for k in range(FIRST_OBJECT, w.used):
@@ -44,7 +44,7 @@ def move_objects(w, t):  # type: ignore[no-untyped-def]
                     w.velocity[k, axis] = 0.0
 
 
-@njit(cache=True)
+@njit
 def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     """Move object k by one tick over terrain."""
     x = w.position[k, 0]
@@ -95,7 +95,7 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     w.velocity[k, 2] = vz
 
 
-@njit(cache=True)
+@njit
 def rub(t, x, y, vx, vy, shape, supported):  # type: ignore[no-untyped-def]
     """Return the horizontal velocity after friction, rolling resistance and the pull of slopes."""
     if supported == 0:
@@ -117,7 +117,7 @@ def rub(t, x, y, vx, vy, shape, supported):  # type: ignore[no-untyped-def]
     return vx * (1.0 - loss / speed), vy * (1.0 - loss / speed)
 
 
-@njit(cache=True)
+@njit
 def off_the_wall(t, x, y):  # type: ignore[no-untyped-def]
     """Return the direction in which an object slides off the top of a wall: walls keep nothing."""
     i = int(x)

@@ -25,7 +25,7 @@ LONGEST_PUSH_M = 0.4
 WIDEST_M = 2 * HALF[:, :2].max() + REST_GAP_M
 
 
-@njit(cache=True)
+@njit
 def separate_bodies(w, t):  # type: ignore[no-untyped-def]
     """Resolve every contact in which at least one body is awake."""
     for _ in range(ROUNDS):
@@ -47,7 +47,7 @@ def separate_bodies(w, t):  # type: ignore[no-untyped-def]
         yield_to_objects(w, t, p)
 
 
-@njit(cache=True)
+@njit
 def yield_to_objects(w, t, p):  # type: ignore[no-untyped-def]
     """Move player p out of what still overlaps with it: those objects have nowhere to go, so they stop the player."""
     for k in range(FIRST_OBJECT, w.used):
@@ -59,9 +59,9 @@ def yield_to_objects(w, t, p):  # type: ignore[no-untyped-def]
             shift(w, t, p, -nx * depth, -ny * depth)
 
 
-@njit(cache=True)
+@njit
 def separate(w, t, i, j):  # type: ignore[no-untyped-def]
-    """Push bodies i and j apart if they overlap, and make their velocities agree. Returns whether they overlapped much."""
+    """Push bodies i and j apart if they overlap, and make their velocities agree. Returns whether it was much."""
     if (i < FIRST_OBJECT and w.held[i] == j) or (j < FIRST_OBJECT and w.held[j] == i):
         return False
     gap, nx, ny, nz = contact(w, i, j)
@@ -92,7 +92,7 @@ def separate(w, t, i, j):  # type: ignore[no-untyped-def]
     return depth > CLOSE_ENOUGH_M
 
 
-@njit(cache=True)
+@njit
 def inverse_mass(w, k):  # type: ignore[no-untyped-def]
     """Return how readily body k yields."""
     if k < FIRST_OBJECT:
@@ -100,7 +100,7 @@ def inverse_mass(w, k):  # type: ignore[no-untyped-def]
     return 0.0 if w.frozen[k] else 1.0
 
 
-@njit(cache=True)
+@njit
 def shift(w, t, k, dx, dy):  # type: ignore[no-untyped-def]
     """Move body k as far as terrain lets it, and return how far that was in the wanted direction."""
     wanted = (dx * dx + dy * dy) ** 0.5
@@ -125,7 +125,7 @@ def shift(w, t, k, dx, dy):  # type: ignore[no-untyped-def]
     return ((to_x - x) * dx + (to_y - y) * dy) / wanted
 
 
-@njit(cache=True)
+@njit
 def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
     """Stop two touching bodies from moving into one another; rub them when one stands on the other."""
     v = w.velocity
@@ -148,7 +148,7 @@ def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
         rub_on(w, upper, lower)
 
 
-@njit(cache=True)
+@njit
 def add_velocity(w, k, dx, dy, dz):  # type: ignore[no-untyped-def]
     """Change the velocity of body k, and wake it if that is worth it."""
     if dx * dx + dy * dy + dz * dz == 0:
@@ -160,7 +160,7 @@ def add_velocity(w, k, dx, dy, dz):  # type: ignore[no-untyped-def]
         w.awake[k] = SLEEP_TICKS
 
 
-@njit(cache=True)
+@njit
 def rub_on(w, upper, lower):  # type: ignore[no-untyped-def]
     """Let the lower body drag the upper one along."""
     if upper < FIRST_OBJECT or w.kind[upper] // 3 == SPHERE:

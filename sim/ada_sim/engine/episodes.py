@@ -18,7 +18,7 @@ from ada_sim.engine.terrain import ground
 from ada_sim.tasks.task import PLAYER_1
 
 
-@njit(cache=True)
+@njit
 def begin_trial(w, t):  # type: ignore[no-untyped-def]
     """Put a world into the state in which every trial of its task begins; only the players' yaw is drawn anew."""
     for kind in range(NUM_KINDS):
@@ -47,7 +47,7 @@ def begin_trial(w, t):  # type: ignore[no-untyped-def]
     w.clock = 0
 
 
-@njit(cache=True)
+@njit
 def put(w, t, k, kind, x, y, half_z):  # type: ignore[no-untyped-def]
     """Put a body of this kind into slot k, standing on the ground."""
     w.kind[k] = kind
@@ -59,7 +59,7 @@ def put(w, t, k, kind, x, y, half_z):  # type: ignore[no-untyped-def]
     w.awake[k] = SLEEP_TICKS
 
 
-@njit(cache=True)
+@njit
 def begin_episode(worlds, tasks, assigned, out, b):  # type: ignore[no-untyped-def]
     """Start the assigned episode of world b, or idle if there is none."""
     w = worlds[b]
@@ -79,7 +79,7 @@ def begin_episode(worlds, tasks, assigned, out, b):  # type: ignore[no-untyped-d
     begin_trial(w, tasks[b])
 
 
-@njit(cache=True)
+@njit
 def begin_step(w, out, actions, b):  # type: ignore[no-untyped-def]
     """Take the actions, clear the last step's outputs, and remember what the observation compares with."""
     out.trial_ended[b] = -1
@@ -93,7 +93,7 @@ def begin_step(w, out, actions, b):  # type: ignore[no-untyped-def]
             w.action[p, group] = actions[b, p, group]
 
 
-@njit(cache=True)
+@njit
 def end_step(worlds, tasks, assigned, out, b):  # type: ignore[no-untyped-def]
     """Turn ticks in the goal into reward, count the timestep, and end what is over. Idle worlds start what waits."""
     w = worlds[b]
@@ -120,7 +120,7 @@ def end_step(worlds, tasks, assigned, out, b):  # type: ignore[no-untyped-def]
         begin_episode(worlds, tasks, assigned, out, b)
 
 
-@njit(cache=True)
+@njit
 def restart(worlds, tasks, assigned, out, b):  # type: ignore[no-untyped-def]
     """End the present episode of world b and start the assigned one."""
     out.trial_ended[b] = -1

@@ -11,7 +11,7 @@ from numba import njit
 from ada_sim.constants import BALL_RADIUS, BOX_HALF, CYLINDER_RADIUS
 
 
-@njit(cache=True)
+@njit
 def contact(w, i, j):  # type: ignore[no-untyped-def]
     """Return the surface gap from body i to body j (negative: depth) and the unit normal from i to j."""
     si = w.kind[i] // 3
@@ -53,7 +53,7 @@ def contact(w, i, j):  # type: ignore[no-untyped-def]
     return gz - ball, 0.0, 0.0, sz
 
 
-@njit(cache=True)
+@njit
 def gap(w, i, j):  # type: ignore[no-untyped-def]
     """Return the distance between the surfaces of bodies i and j, negative where they overlap."""
     return contact(w, i, j)[0]

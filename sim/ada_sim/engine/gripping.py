@@ -28,14 +28,14 @@ from ada_sim.constants import (
 from ada_sim.engine.terrain import line_is_clear
 
 
-@njit(cache=True)
+@njit
 def wake_all(w):  # type: ignore[no-untyped-def]
     """Wake every object of a world: something that may have borne or blocked another is gone."""
     for k in range(FIRST_OBJECT, w.used):
         w.awake[k] = SLEEP_TICKS
 
 
-@njit(cache=True)
+@njit
 def is_held(w, t, k):  # type: ignore[no-untyped-def]
     """Say whether a player holds object k."""
     for p in range(t.players):  # noqa: SIM110 - compiled: no generators
@@ -44,9 +44,9 @@ def is_held(w, t, k):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True)
+@njit
 def looked_at(w, t, p):  # type: ignore[no-untyped-def]
-    """Return the slot of the object that player p would grip: within reach, line clear, nearest to the view's middle."""
+    """Return the slot of the object that player p would grip: in reach, line clear, nearest to the view's middle."""
     x = w.position[p, 0]
     y = w.position[p, 1]
     eye = w.position[p, 2] + EYE_ABOVE_CENTRE_M
@@ -76,7 +76,7 @@ def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(cache=True)
+@njit
 def use_hands(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of grip and reach: sets what is held, and the velocity of what is held."""
     for p in range(t.players):
@@ -95,7 +95,7 @@ def use_hands(w, t):  # type: ignore[no-untyped-def]
         pull(w, p, k)
 
 
-@njit(cache=True)
+@njit
 def release(w, p):  # type: ignore[no-untyped-def]
     """Open the hand of player p; the object keeps its velocity, so a moving hand throws."""
     k = w.held[p]
@@ -106,7 +106,7 @@ def release(w, p):  # type: ignore[no-untyped-def]
     w.hand_force[p] = 0.0
 
 
-@njit(cache=True)
+@njit
 def start_distance(w, p, k):  # type: ignore[no-untyped-def]
     """Return how far from player p the object just gripped will be held: where it is, within the arm's limits."""
     dx = w.position[k, 0] - w.position[p, 0]
@@ -114,7 +114,7 @@ def start_distance(w, p, k):  # type: ignore[no-untyped-def]
     return math.sqrt(dx * dx + dy * dy)
 
 
-@njit(cache=True)
+@njit
 def pull(w, p, k):  # type: ignore[no-untyped-def]
     """Give held object k the velocity that brings it to where the hand of player p wants it, or let it slip."""
     nearest = PLAYER_RADIUS_M + OUTER_RADIUS[w.kind[k] // 3] + HAND_CLEARANCE_M

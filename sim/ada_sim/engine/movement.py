@@ -27,7 +27,7 @@ STRIDE_M = WALK_SPEED_M_S * TICK_S
 CENTRE_M = PLAYER_HEIGHT_M / 2
 
 
-@njit(cache=True)
+@njit
 def look(w, p, yaw, pitch):  # type: ignore[no-untyped-def]
     """Turn the eye of player p to this yaw, wrapped to -pi to pi, and pitch, within its limits."""
     if yaw > math.pi:
@@ -42,7 +42,7 @@ def look(w, p, yaw, pitch):  # type: ignore[no-untyped-def]
     w.tan_pitch[p] = math.tan(pitch)
 
 
-@njit(cache=True)
+@njit
 def move_players(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of move, strafe, turn and pitch, with terrain in the way."""
     for p in range(t.players):

@@ -32,7 +32,7 @@ FAN_ANGLES = np.linspace(-VIEW_ANGLE / 2, VIEW_ANGLE / 2, NUM_RANGES)
 FAN = np.stack([np.cos(FAN_ANGLES), np.sin(FAN_ANGLES)], axis=1)
 
 
-@njit(cache=True)
+@njit
 def observe(w, t, out, b, symbolic):  # type: ignore[no-untyped-def]
     """Write the observation of world b; zeros where no episode runs."""
     for p in range(out.reward.shape[1]):
@@ -45,7 +45,7 @@ def observe(w, t, out, b, symbolic):  # type: ignore[no-untyped-def]
             tell_ranges(w, t, out.ranges, b, p)
 
 
-@njit(cache=True)
+@njit
 def tell_nothing(out, b, p):  # type: ignore[no-untyped-def]
     """Write zeros."""
     out.objects[b, p] = f32(0.0)
@@ -60,7 +60,7 @@ def tell_nothing(out, b, p):  # type: ignore[no-untyped-def]
     out.trial_start[b, p] = f32(0.0)
 
 
-@njit(cache=True)
+@njit
 def tell_scalars(w, t, out, b, p):  # type: ignore[no-untyped-def]
     """Write goal, rules, body, trials remaining and timers."""
     if out.episode_started[b]:
@@ -84,7 +84,7 @@ def tell_scalars(w, t, out, b, p):  # type: ignore[no-untyped-def]
     out.trial_start[b, p, 0] = f32(1.0) if w.clock == 0 else f32(0.0)
 
 
-@njit(cache=True)
+@njit
 def tell_ranges(w, t, ranges, b, p):  # type: ignore[no-untyped-def]
     """Write the distance over which the ground is walkable, in directions from the view's right to its left."""
     x = w.position[p, 0]
@@ -96,7 +96,7 @@ def tell_ranges(w, t, ranges, b, p):  # type: ignore[no-untyped-def]
         ranges[b, p, n] = distance / DISTANCE_UNIT_M
 
 
-@njit(cache=True)
+@njit
 def tell_objects(w, t, objects, b, p):  # type: ignore[no-untyped-def]
     """Write the visible bodies, nearest first.
 
@@ -131,7 +131,7 @@ def tell_objects(w, t, objects, b, p):  # type: ignore[no-untyped-def]
             objects[b, p, rest, feature] = f32(0.0)
 
 
-@njit(cache=True)
+@njit
 def describe(w, objects, b, p, slot, k, distance):  # type: ignore[no-untyped-def]
     """Write what player p is told of body k."""
     kind = w.kind[k]

@@ -26,7 +26,7 @@ WIDEST_RADIUS2 = (OUTER_RADIUS**2).max() * 2.0
 TAN_HALF_HEIGHT = math.tan(VIEW_ANGLE / 2) * IMAGE_HEIGHT_PX / IMAGE_WIDTH_PX
 
 
-@njit(cache=True)
+@njit
 def holds(w, t, relation, i, j):  # type: ignore[no-untyped-def]
     """Say whether `relation(body i, body j)` is true."""
     if relation == TOUCHING:
@@ -38,7 +38,7 @@ def holds(w, t, relation, i, j):  # type: ignore[no-untyped-def]
     return sees(w, t, i, j)
 
 
-@njit(cache=True)
+@njit
 def sees(w, t, i, j):  # type: ignore[no-untyped-def]
     """Say whether nothing stands between the centres of i and j; from a player: its eye, and j inside its view."""
     x0 = w.position[i, 0]
@@ -55,7 +55,7 @@ def sees(w, t, i, j):  # type: ignore[no-untyped-def]
     return line_is_open(w, t, i, j, x0, y0, z0)
 
 
-@njit(cache=True)
+@njit
 def line_is_open(w, t, i, j, x, y, z):  # type: ignore[no-untyped-def]
     """Say whether neither terrain nor a body but i and j stands between the point (x, y, z) of body i and body j."""
     to_x = w.position[j, 0]
@@ -64,7 +64,7 @@ def line_is_open(w, t, i, j, x, y, z):  # type: ignore[no-untyped-def]
     return bodies_leave_open(w, i, j, x, y, z, to_x, to_y, to_z) and line_is_clear(t, x, y, z, to_x, to_y, to_z)
 
 
-@njit(cache=True)
+@njit
 def in_view(dx, dy, dz, cos, sin, tan_pitch):  # type: ignore[no-untyped-def]
     """Say whether the point (dx, dy, dz) from the eye is inside the picture that the camera takes."""
     ahead = dx * cos + dy * sin
@@ -73,7 +73,7 @@ def in_view(dx, dy, dz, cos, sin, tan_pitch):  # type: ignore[no-untyped-def]
     return abs(dz - ahead * tan_pitch) <= ahead * TAN_HALF_HEIGHT
 
 
-@njit(cache=True)
+@njit
 def bodies_leave_open(w, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Say whether no body but i and j crosses the line between two points."""
     dx = x1 - x0
@@ -81,7 +81,7 @@ def bodies_leave_open(w, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyp
     dz = z1 - z0
     length2 = dx * dx + dy * dy
     for k in range(w.used):
-        if w.kind[k] < 0 or k == i or k == j:
+        if w.kind[k] < 0 or k in (i, j):
             continue
         ex = w.position[k, 0] - x0
         ey = w.position[k, 1] - y0
@@ -99,7 +99,7 @@ def bodies_leave_open(w, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyp
     return True
 
 
-@njit(cache=True)
+@njit
 def crosses_box(dx, dy, dz, ex, ey, ez, half_x, half_y, half_z):  # type: ignore[no-untyped-def]
     """Say whether the segment from 0 to (dx, dy, dz) crosses the box around (ex, ey, ez)."""
     near = 0.0

@@ -18,7 +18,7 @@ AHEAD_M = 0.8  # where a rule on players alone puts its objects: this far ahead 
 PAIR = 64
 
 
-@njit(cache=True)
+@njit
 def fire_rules(w, t):  # type: ignore[no-untyped-def]
     """Read the production rules of each world in order and fire those whose condition became true."""
     for r in range(t.num_rules):
@@ -33,7 +33,7 @@ def fire_rules(w, t):  # type: ignore[no-untyped-def]
         consider(w, t, r, relation, first, second)
 
 
-@njit(cache=True)
+@njit
 def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
     """Fire rule r if it is due."""
     wanted = t.rule[r, 3] == 0
@@ -53,13 +53,13 @@ def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
         fire(w, t, r, pair // PAIR, pair % PAIR)
 
 
-@njit(cache=True)
+@njit
 def find_pair(w, t, relation, first, second, wanted, bit):  # type: ignore[no-untyped-def]
     """Return the first pair of these kinds, as i * 64 + j, for which the relation is as wanted, or -1.
 
     Bodies that have `bit` in `spent` are passed over.
     """
-    symmetric = relation == TOUCHING or relation == NEAR
+    symmetric = relation in (TOUCHING, NEAR)
     for i in range(w.used):
         if w.kind[i] != first or w.spent[i] & bit:
             continue
@@ -72,7 +72,7 @@ def find_pair(w, t, relation, first, second, wanted, bit):  # type: ignore[no-un
     return -1
 
 
-@njit(cache=True)
+@njit
 def refresh_spent(w, t, bit, relation, first, second, wanted):  # type: ignore[no-untyped-def]
     """Forget `bit` for each body for which the condition no longer holds with any partner."""
     for k in range(FIRST_OBJECT, w.used):
@@ -90,7 +90,7 @@ def refresh_spent(w, t, bit, relation, first, second, wanted):  # type: ignore[n
             w.spent[k] &= ~bit
 
 
-@njit(cache=True)
+@njit
 def fire(w, t, r, i, j):  # type: ignore[no-untyped-def]
     """Remove the objects of the pair and let the rule's spawns appear at their places, by turns."""
     first_is_object = i >= FIRST_OBJECT
@@ -121,5 +121,5 @@ def fire(w, t, r, i, j):  # type: ignore[no-untyped-def]
         z = az if turn % 2 == 0 else cz
         turn += 1
         k = appear(w, t, kind, x, y, z)
-        if k >= 0 and (kind == first or kind == second):
+        if k >= 0 and kind in (first, second):
             w.spent[k] |= 1 << r

@@ -17,7 +17,7 @@ RINGS = 4
 DIRECTIONS = 8
 
 
-@njit(cache=True)
+@njit
 def vanish(w, t, k):  # type: ignore[no-untyped-def]
     """Remove object k, out of any hand."""
     w.bodies_of[w.kind[k]] &= ~(1 << k)
@@ -32,7 +32,7 @@ def vanish(w, t, k):  # type: ignore[no-untyped-def]
     wake_all(w)
 
 
-@njit(cache=True)
+@njit
 def appear(w, t, kind, x, y, z):  # type: ignore[no-untyped-def]
     """Put a new object at the free place nearest to (x, y, z). Returns its slot, or -1 if all slots are in use."""
     k = FIRST_OBJECT
@@ -67,7 +67,7 @@ def appear(w, t, kind, x, y, z):  # type: ignore[no-untyped-def]
     return k
 
 
-@njit(cache=True)
+@njit
 def set_place(w, t, k, x, y, z):  # type: ignore[no-untyped-def]
     """Put body k at (x, y), at height z or on the ground if that is higher."""
     w.position[k, 0] = x
@@ -75,7 +75,7 @@ def set_place(w, t, k, x, y, z):  # type: ignore[no-untyped-def]
     w.position[k, 2] = max(z, ground(t, x, y) + HALF[w.kind[k] // 3, 2])
 
 
-@njit(cache=True)
+@njit
 def try_place(w, t, k, from_x, from_y, x, y, z):  # type: ignore[no-untyped-def]
     """Put body k at (x, y) if terrain and other bodies leave room there and on the way. Returns whether it is there."""
     shape = w.kind[k] // 3
@@ -98,7 +98,7 @@ def try_place(w, t, k, from_x, from_y, x, y, z):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@njit
 def terrain_has_room(t, x, y, half_x, half_y, bottom):  # type: ignore[no-untyped-def]
     """Say whether a box standing at (x, y) hangs into no wall and no higher level."""
     floor = max(bottom, ground(t, x, y))
@@ -109,7 +109,7 @@ def terrain_has_room(t, x, y, half_x, half_y, bottom):  # type: ignore[no-untype
     return True
 
 
-@njit(cache=True)
+@njit
 def way_is_open(t, x0, y0, x1, y1):  # type: ignore[no-untyped-def]
     """Say whether things can be pushed from one place to the other: no wall, pit or step of the ground between."""
     steps = 1 + int(4 * math.sqrt((x1 - x0) ** 2 + (y1 - y0) ** 2))

@@ -12,7 +12,7 @@ EDGE = 1e-6  # bodies stop this far from a tile's side
 FAR = 1e9
 
 
-@njit(cache=True)
+@njit
 def height_on(t, i, j, x, y):  # type: ignore[no-untyped-def]
     """Return the height of tile (i, j) at its point nearest to (x, y)."""
     kind = t.tile[i, j]
@@ -30,19 +30,19 @@ def height_on(t, i, j, x, y):  # type: ignore[no-untyped-def]
     return h + (1.0 - fx) * LEVEL_HEIGHT_M
 
 
-@njit(cache=True)
+@njit
 def ground(t, x, y):  # type: ignore[no-untyped-def]
     """Return the height of the terrain under (x, y)."""
     return height_on(t, int(x), int(y), x, y)
 
 
-@njit(cache=True)
+@njit
 def is_blocked(t, i, j, x, y, bottom, walks):  # type: ignore[no-untyped-def]
     """Say whether tile (i, j) is too high for a body whose bottom is at `bottom`; who walks never climbs a wall."""
     return (walks and t.tile[i, j] == WALL) or height_on(t, i, j, x, y) > bottom + STEP_M
 
 
-@njit(cache=True)
+@njit
 def move_x(t, x, y, bottom, dx, half_x, half_y, walks):  # type: ignore[no-untyped-def]
     """Return the new x of a box that moves by dx (under 1 m) and stops at terrain too high for it."""
     to = x + dx
@@ -54,7 +54,7 @@ def move_x(t, x, y, bottom, dx, half_x, half_y, walks):  # type: ignore[no-untyp
     return min(max(to, 1.0 + half_x + EDGE), t.size - 1.0 - half_x - EDGE)
 
 
-@njit(cache=True)
+@njit
 def move_y(t, x, y, bottom, dy, half_x, half_y, walks):  # type: ignore[no-untyped-def]
     """Return the new y of a box that moves by dy (under 1 m) and stops at terrain too high for it."""
     to = y + dy
@@ -66,7 +66,7 @@ def move_y(t, x, y, bottom, dy, half_x, half_y, walks):  # type: ignore[no-untyp
     return min(max(to, 1.0 + half_y + EDGE), t.size - 1.0 - half_y - EDGE)
 
 
-@njit(cache=True)
+@njit
 def push_out(t, x, y, bottom, half_x, half_y, walks):  # type: ignore[no-untyped-def]
     """Return the (dx, dy) that frees a box from terrain beside it: it fell past an edge and hangs into its side."""
     ci = int(x)
@@ -97,11 +97,11 @@ def push_out(t, x, y, bottom, half_x, half_y, walks):  # type: ignore[no-untyped
     return dx, dy
 
 
-@njit(cache=True)
+@njit
 def line_is_clear(t, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Say whether terrain leaves open the line between two points.
 
-    One walk over the tiles that the line crosses. Terrain and line are both straight within a tile, so its two ends tell.
+    One walk over the tiles that the line crosses. Terrain and line are straight within a tile: its ends tell.
     """
     dx = x1 - x0
     dy = y1 - y0
@@ -133,7 +133,7 @@ def line_is_clear(t, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@njit
 def walkable_distance(t, x, y, cos, sin, limit):  # type: ignore[no-untyped-def]
     """Return the distance along the ground from (x, y) to the first rise that can't be walked up, at most `limit`."""
     i = int(x)
@@ -161,7 +161,7 @@ def walkable_distance(t, x, y, cos, sin, limit):  # type: ignore[no-untyped-def]
             return at
 
 
-@njit(cache=True)
+@njit
 def slope(t, x, y):  # type: ignore[no-untyped-def]
     """Return the gradient (d height / dx, d height / dy) of the terrain under (x, y)."""
     kind = t.tile[int(x), int(y)]
