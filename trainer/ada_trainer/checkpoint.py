@@ -248,4 +248,4 @@ def prune(store: ObjectStore, settings: Settings, keep: Sequence[str] = ()) -> l
 
 def history_bytes(points: Sequence[dict[str, Any]]) -> bytes:
     """Return a learning curve as it is stored."""
-    return json.dumps(list(points)).encode()
+    return json.dumps({"points": list(points)}).encode()
