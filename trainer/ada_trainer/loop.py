@@ -8,6 +8,7 @@ Every worker collects, learns and reports; the leader (rank 0) speaks for the gr
 next (commit, stop) are taken together, once an iteration, so no worker waits for one that left.
 """
 
+import json
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from pathlib import Path
 from ada_curriculum.client import CurriculumClient, CurriculumError, GenerationOver
 from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint
 from ada_curriculum.store import ObjectStore, StoreError, open_store
-from ada_trainer import resuming
+from ada_trainer import resuming, run_record
 from ada_trainer.checkpoint import Committer, Restored, Snapshot, history_bytes
 from ada_trainer.elastic import group as groups
 from ada_trainer.elastic.group import Group
@@ -133,6 +134,8 @@ def run(settings: Settings, told: threading.Event) -> int:
     client = CurriculumClient(settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S)
     store = open_store(settings.store_uri)
     start = resuming.agree_on_start(settings, group, store, client)
+    if group.is_leader:
+        record_run(settings, store, start.generation)
     worker = Worker(settings, group, store, client, start, told, watchdog)
     try:
         worker.restore(resuming.read_start(settings, start))
@@ -142,6 +145,13 @@ def run(settings: Settings, told: threading.Event) -> int:
     if watchdog is not None:
         watchdog.stop()
     return ending.value
+
+
+def record_run(settings: Settings, store: ObjectStore, generation: int) -> None:
+    """Write down where this membership's numbers will come from."""
+    record = run_record.capture(settings.experiment, settings.stage.name)
+    name = f"run/{settings.stage.name}-{generation}.json"
+    store.put(name, json.dumps({**record, "config_digest": settings.config_digest}, indent=1).encode())
 
 
 class Worker:
@@ -305,6 +315,7 @@ class Worker:
             "goodput": (seconds.parts["collect"] + seconds.parts["update"]) / total if total > 0 else 0.0,
             "checkpoint_duration_seconds": self.committer.duration_s,
             "resident_bytes": resident_bytes(),
+            "learning_rate": figures.losses.get("learningRate", 0.0),
         }
         metrics.losses, metrics.seconds = numbers(figures.losses), seconds.parts
         metrics.write(self.metrics_directory, self.group.local_rank)
