@@ -327,3 +327,14 @@ def test_the_settings_of_a_running_group_do_not_change_under_it(cluster):
     cluster.edit(stages=[{**stages[0], "trainer": {"pod": {"image": "other"}}}, stages[1]])
     cluster.settle()
     assert cluster.job("teacher")["spec"]["template"] == before
+
+
+def test_a_teacher_once_pinned_stays_whatever_is_committed_later(cluster):
+    student_training(cluster)
+    cluster.status["stages"][0]["checkpoint"]["digest"] = f"sha256:{7:064x}"
+    cluster.end_pods("trainer", 143)
+    reference = next(one for one in cluster.objects if one.kind == "Job")
+    del cluster.objects[reference]
+    cluster.settle()
+    command = cluster.job("student")["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[command.index("--teacher-digest") + 1] == f"sha256:{1000:064x}"
