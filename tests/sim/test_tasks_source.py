@@ -161,6 +161,13 @@ def test_show_says_a_task_in_words_and_draws_it(capsys: pytest.CaptureFixture[st
     assert shown.count("####") > 1
 
 
+def test_show_writes_a_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "task.png"
+    assert main(["show", "12345", "--png", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["show", "12345", "--png", str(tmp_path / "missing" / "task.png")]) == 2
+
+
 def test_check_accepts_the_examples_and_points_at_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in EXAMPLES.glob("*.task"):
         assert main(["check", str(path)]) == 0

@@ -1,6 +1,7 @@
 """Tasks written as text: what can be said, what is drawn from it, and how mistakes are pointed out."""
 
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,27 @@ world
 trial 4 s
 goal near(player, black cube)
 """
+
+
+@pytest.mark.parametrize("place", ["6, 1", "99, 99"])
+def test_a_point_that_is_not_on_floor_is_refused(place: str) -> None:
+    with pytest.raises(ValueError, match=f"`at {place}` is not on floor"):
+        read_template("outside", MINIMAL + f"object black cube at {place}\n")
+
+
+def test_garbled_templates_are_refused_and_never_crash() -> None:
+    rng = random.Random(0)
+    text = (EXAMPLES / "find.task").read_text() + "hide G\nrule touching(player, D) -> G, D\n"
+    refused = 0
+    for _ in range(400):
+        at, cut = rng.randrange(len(text)), rng.randrange(6)
+        garbled = text[:at] + rng.choice([" G ", ",", "#", "(", " 3 ", "\n", "v", "é", "->"]) + text[at + cut :]
+        try:
+            read_template("garbled", garbled)
+        except ValueError as error:
+            assert str(error).startswith("template garbled")
+            refused += 1
+    assert 0 < refused < 400
 
 
 def test_a_drawing_becomes_tiles_levels_and_places() -> None:

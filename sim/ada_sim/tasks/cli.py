@@ -102,7 +102,7 @@ def _show(arguments: argparse.Namespace) -> str:
     source = TaskSource(read_environment(arguments.experiment))
     task = source.task(arguments.number)
     if arguments.png is not None:
-        _write_top_view(task, arguments.png)
+        _write_top_view(source, arguments.number, arguments.png)
     heading = f"task {arguments.number}" + (f" ({task.name})" if task.name else "")
     trials = source.trials(arguments.number)
     return f"{heading}: {trials} trials of {task.trial_timesteps * TIMESTEP_S:.3g} s\n\n{_task_text(task)}"
@@ -138,9 +138,17 @@ def _task_text(task: Task) -> str:
     return "\n".join([*lines, "", text_map(task), ""])
 
 
-def _write_top_view(task: Task, path: Path) -> None:
-    from PIL import Image
+def _write_top_view(source: TaskSource, number: int, path: Path) -> None:
+    """Write a picture of the task as its first trial begins; OSError becomes bad input."""
+    from PIL import Image  # these load compiled parts: not for --help
 
-    from ada_sim.render import top_view
+    from ada_sim.batch import BatchSim
 
-    Image.fromarray(top_view(task)).save(path)
+    sim = BatchSim(1, source.environment, source)
+    world = np.zeros(1, np.int64)
+    sim.assign(world, np.array([number], np.uint64), np.ones(1, np.int64), np.zeros(1, np.uint64))
+    sim.reset(world)
+    try:
+        Image.fromarray(sim.top_view(0)).save(path)
+    except OSError as error:
+        raise BadInputError(f"can't write {path}: {error}") from error

@@ -29,19 +29,19 @@ def distinct_worlds(environment: Environment) -> int:
 def distinct_games(environment: Environment) -> int:
     """Return how many games there are with the longest chain, conditions all with the player, and most dead ends.
 
-    The dead ends are between distractors; a game counts once whatever the order of its rules. What is hidden, and which
-    distractors there are, counts.
+    The dead ends are between distractors; a game counts once whatever the order of its rules. Which rules are
+    hidden as a whole, and which distractors there are, counts.
     """
     ranges = environment.game
     chain = min(ranges.rules.max, NUM_OBJECT_TYPES - 2)
-    goals_and_chains = 2 * len(Relation) * _PLAYER_CONDITIONS**chain * perm(NUM_OBJECT_TYPES, chain + 1)
+    conditions: int = _PLAYER_CONDITIONS**chain
+    goals_and_chains = 2 * len(Relation) * conditions * perm(NUM_OBJECT_TYPES, chain + 1)
     free = NUM_OBJECT_TYPES - chain - 1
     made = sum(comb(free + count - 1, count) for count in range(3))
     one_dead_end = _OBJECT_CONDITIONS * free * (free - 1) * made
     dead_ends = ranges.dead_ends.max if ranges.distractors.max >= free > 1 else 0
     distractors = comb(ranges.distractors.max - 1, free - 1) if dead_ends else 1
-    parts: int = 2 ** (chain + dead_ends) - 1
-    hidings = parts**2 if ranges.hiding_probability > 0 else 1
+    hidings: int = 2 ** (chain + dead_ends) - 1 if ranges.hiding_probability > 0 else 1
     return goals_and_chains * comb(one_dead_end, dead_ends) * distractors * hidings
 
 

@@ -83,7 +83,13 @@ class Placer:
         self, rng: np.random.Generator, place: Place, places: dict[str, str], used: set[tuple[int, int]]
     ) -> Point | None:
         if place.point is not None:
-            return place.point[0] + 1.0, place.point[1] + 1.0
+            x, y = place.point[0] + 1.0, place.point[1] + 1.0
+            if max(x, y) >= self.tiles.shape[0] or self.tiles[int(x), int(y)] in (Tile.WALL, Tile.PIT):
+                raise ValueError(
+                    f"template {self.template.name}: `at {place.point[0]:g}, {place.point[1]:g}` is not on floor; it is "
+                    "metres east and north of the inner south-west corner"
+                )
+            return x, y
         drawn = self.template.drawing.places
         free = [tile for name in place.names for tile in drawn[places.get(name, name)] if tile not in used]
         if not free:

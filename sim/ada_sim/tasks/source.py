@@ -46,6 +46,8 @@ class TaskSource:
     def task(self, number: int) -> Task:
         """Return the task that `number` (uint64) means; raises ValueError for a number that means none."""
         number = int(number)
+        if not 0 <= number < 1 << 64:
+            raise ValueError(f"task number {number} is not from 0 to 2**64 - 1")
         task = self._cache.get(number)
         if task is None:
             task = self._build(number)

@@ -49,6 +49,8 @@ class TemplateTasks:
 
         Raises NothingHeldOutError, and ValueError where the template can't be satisfied.
         """
+        if not 0 <= number < 1 << 63:
+            raise ValueError(f"template {self.template.name} has tasks 0 to 2**63 - 1, not {number}")
         if held_out and not self.has_held_out:
             raise NothingHeldOutError(
                 f"template {self.template.name} draws too few different tasks to hold any out; "
