@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WORKER_RESTARTS = 3  # of this node's workers, for failures of their own, before the node gives up
 MONITOR_INTERVAL_S = 0.25
-SHUTDOWN_S = 60  # a worker's time to finish its step and commit; shorter than the pod's grace period
+SHUTDOWN_S = 120  # a worker's time to finish its step and commit; shorter than the pod's grace period
 EXIT_BARRIER_S = 30.0
 STORE_PATIENCE_S = 300.0
 STORE_PAUSE_S = 1.0

@@ -93,8 +93,6 @@ def main(arguments: Sequence[str]) -> int:
     rank = os.environ.get("RANK", "0")
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {rank} %(name)s: %(message)s")
     told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: told.set())
     try:
         if (agent := os.environ.get(AGENT_VARIABLE)) is not None:
             die_with_parent(int(agent))
@@ -127,6 +125,9 @@ def run(settings: Settings, told: threading.Event) -> int:
     """Join the group, train, and return the exit code."""
     patience_s = float(settings.experiment.spec.failure_policy.stall_seconds)
     group = groups.join(settings.rendezvous_address, settings.rendezvous_id, patience_s, os.environ)
+    # Until here a signal simply ends the process: nothing is to be committed, and waiting for peers can't be ended.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: told.set())
     watchdog = None
     if group.membership is not None:
         watchdog = Watchdog(group.membership, group.rank, group.world_size, patience_s)
@@ -141,9 +142,9 @@ def run(settings: Settings, told: threading.Event) -> int:
         worker.restore(resuming.read_start(settings, start))
         ending = worker.train()
     finally:
+        if watchdog is not None:
+            watchdog.stop()  # peers that leave now are no loss, and a commit under way is not cut off
         worker.close()
-    if watchdog is not None:
-        watchdog.stop()
     return ending.value
 
 

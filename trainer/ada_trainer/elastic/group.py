@@ -16,6 +16,7 @@ from ada_trainer.elastic.processes import split_address
 from ada_trainer.exits import RegroupError
 
 STORE_TIMEOUT_S = 60.0
+JOIN_S = 120.0  # between the first and the last worker of a membership
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def join(rendezvous_address: str, rendezvous_id: str, timeout_s: float, environm
         if torch.cuda.is_available():
             device = torch.device("cuda", local_rank)
             torch.cuda.set_device(device)
+        membership.set(f"here/{rank}", "1")
+        membership.wait([f"here/{peer}" for peer in range(world_size)], timedelta(seconds=JOIN_S))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
             store=PrefixStore("collectives", membership),
