@@ -147,6 +147,8 @@ def operator_account(kubectl: Kubectl, namespace: str, path: Path, everywhere: b
     config["users"][0]["user"] = {"token": token}
     path.touch(mode=0o600)
     path.write_text(json.dumps(config))
+    may_lead = ("auth", "can-i", "update", "leases.coordination.k8s.io", f"--namespace={namespace}")
+    wait_until("effect of the role", lambda: Kubectl(path).run(*may_lead).returncode == 0)
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes import client, config
+from tests.cluster.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 _SPEC = importlib.util.spec_from_file_location("bad_inputs", ROOT / "tests" / "api" / "bad_inputs.py")
@@ -98,7 +99,8 @@ def test_what_may_change_is_taken_as_an_update(api, kept, change):
 
 
 def test_kubectl_explains_the_fields(plane):
-    said = plane.kubectl("explain", "adaexperiment.spec")
+    # the API server publishes the schema a moment after it serves the resource
+    said = wait_until("published schema", lambda: plane.kubectl.run("explain", "adaexperiment.spec").stdout)
     assert "What is wanted." in said
     assert re.search(r"stages\s+<\[\]Object> -required-\n\s+Training runs, in order\.", said)
     said = plane.kubectl("explain", "adaexperiment.spec.stages.trainer.nodes.min")

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cluster.build import missing_programs
+from tests.cluster.control_plane import PROGRAMS
+from tests.cluster.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,9 +28,10 @@ def alive_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
-def test_nothing_of_a_control_plane_outlives_whoever_started_it(plane, number, tmp_path):
-    from tests.cluster.processes import wait_until
-
+def test_nothing_of_a_control_plane_outlives_whoever_started_it(number, tmp_path):
+    missing = missing_programs(*PROGRAMS)
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not built: run `python tests/cluster/build.py`")
     with (tmp_path / "output").open("w+") as output:
         starter = subprocess.Popen(
             [sys.executable, "-m", "tests.cluster.control_plane"],

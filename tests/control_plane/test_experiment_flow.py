@@ -212,6 +212,7 @@ def test_an_operator_of_all_namespaces_serves_one_that_is_made_after_it(plane, n
         flow.wait("group of the teacher", lambda: flow.find("job", f"{NAME}-teacher-trainer"))
     finally:
         flow.close()
+        operator.stop()
         plane.kubectl.run("delete", "namespace", flow.namespace, "--wait=false")
         for kind in ("clusterrole", "clusterrolebinding"):
             plane.kubectl.run("delete", kind, f"ada-operator-{namespace}")
