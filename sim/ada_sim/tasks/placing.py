@@ -86,8 +86,8 @@ class Placer:
             x, y = place.point[0] + 1.0, place.point[1] + 1.0
             if max(x, y) >= self.tiles.shape[0] or self.tiles[int(x), int(y)] in (Tile.WALL, Tile.PIT):
                 raise ValueError(
-                    f"template {self.template.name}: `at {place.point[0]:g}, {place.point[1]:g}` is not on floor; it is "
-                    "metres east and north of the inner south-west corner"
+                    f"template {self.template.name}: `at {place.point[0]:g}, {place.point[1]:g}` is not on floor; "
+                    "it is metres east and north of the inner south-west corner"
                 )
             return x, y
         drawn = self.template.drawing.places
