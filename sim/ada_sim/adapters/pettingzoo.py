@@ -16,7 +16,7 @@ Observation = dict[str, np.ndarray]
 FIRST = np.zeros(1, np.int64)
 
 
-class TaskSpaceParallelEnv(ParallelEnv[str, Observation, np.ndarray]):
+class TaskSpaceParallelEnv(ParallelEnv[str, Observation, np.ndarray]):  # type: ignore[misc]  # the library has no types
     """One world; its tasks are drawn uniformly from the experiment's task space."""
 
     metadata = {"name": "ada_task_space_v1", "render_modes": []}  # noqa: RUF012 - the library's own declaration

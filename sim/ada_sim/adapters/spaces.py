@@ -1,5 +1,7 @@
 """The specification of observations and actions as Gymnasium spaces."""
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -18,6 +20,7 @@ def action_space() -> spaces.MultiDiscrete:
     return spaces.MultiDiscrete(np.array(ACTION_SIZES))
 
 
-def _box(field: Field) -> spaces.Box:
-    kind = field.dtype.type
-    return spaces.Box(kind(field.low), kind(field.high), field.shape, kind)
+def _box(field: Field) -> "spaces.Box[Any]":
+    low, high = np.array(field.low).astype(field.dtype), np.array(field.high).astype(field.dtype)
+    shape = field.shape
+    return spaces.Box(np.full(shape, low), np.full(shape, high), shape, dtype=field.dtype)

@@ -39,4 +39,4 @@ def _cache_folder() -> Path:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    config.CACHE_DIR = str(_cache_folder())
+    config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]

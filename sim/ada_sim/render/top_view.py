@@ -58,7 +58,8 @@ def _terrain(task: np.void, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         picture[here] = (RAMP_RGB * stripes[..., None])[here]
     edge = np.minimum(x - i, y - j) < 0.04
     picture[edge] *= 0.9
-    return np.clip(picture, 0, 255)
+    clipped: np.ndarray = np.clip(picture, 0, 255)
+    return clipped
 
 
 def _shade_view(picture: np.ndarray, world: np.void, p: int, x: np.ndarray, y: np.ndarray) -> None:
@@ -76,11 +77,12 @@ def _draw_object(picture: np.ndarray, world: np.void, k: int, x: np.ndarray, y: 
     half_x, half_y = HALF[shape, :2]
 
     def inside(grow: float) -> np.ndarray:
+        covered: np.ndarray = (dx <= half_x + grow) & (np.abs(dy) <= half_y + grow)
         if shape == SPHERE:
-            return np.hypot(dx, dy) <= half_x + grow
-        if shape == PYRAMID:  # a triangle: pyramids would look like cubes from above
-            return (np.abs(dy) <= half_y + grow) & (dx <= (half_y + grow - dy) / 2)
-        return (dx <= half_x + grow) & (np.abs(dy) <= half_y + grow)
+            covered = np.hypot(dx, dy) <= half_x + grow
+        elif shape == PYRAMID:  # a triangle: pyramids would look like cubes from above
+            covered &= dx <= (half_y + grow - dy) / 2
+        return covered
 
     if k in world["held"]:
         picture[inside(2.5 * pixel_m)] = HELD_RGB
