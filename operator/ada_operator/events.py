@@ -16,6 +16,17 @@ ANNOUNCED: dict[str, Literal["Normal", "Warning"]] = {
 }
 
 
+# What a higher count of restarts means, in words.
+LOSSES = {
+    "code": ("NodeCrashed", "a node crashed"),
+    "out_of_memory": ("OutOfMemory", "a node ran out of memory"),
+    "stall": ("GroupStalled", "the group stopped getting on"),
+    "not_finite": ("NotFinite", "too many updates were not finite"),
+    "collapse": ("ScoreCollapsed", "the score collapsed"),
+    "disruption": ("NodeLost", "a node was lost, drained or killed from outside"),
+}
+
+
 @dataclass(frozen=True)
 class Event:
     """One line of `kubectl describe`."""
@@ -44,9 +55,9 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Iterator[Event]:
     counts, old = after.restarts.model_dump(), before.restarts.model_dump()
     for cause, number in counts.items():
         if number > old[cause]:
+            reason, said = LOSSES[cause]
             worry: Literal["Normal", "Warning"] = "Normal" if cause == "disruption" else "Warning"
-            words = cause.replace("_", " ")
-            yield Event(worry, "NodeLost" if cause == "disruption" else "GroupFailed", f"stage {after.name}: {words}")
+            yield Event(worry, reason, f"stage {after.name}: {said} ({number} so far)")
 
 
 def _of_conditions(before: ExperimentStatus, after: ExperimentStatus) -> Iterator[Event]:

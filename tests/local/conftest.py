@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 FAKE_PROGRAMS = Path(__file__).parent / "fake_programs"
-PATIENCE_S = 120.0
+PATIENCE_S = 400.0  # the simulators compile on their first start; on a busy machine that takes minutes
 
 
 class AdaRun:

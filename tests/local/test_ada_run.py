@@ -3,6 +3,10 @@
 import os
 import signal
 
+import pytest
+
+pytestmark = pytest.mark.timeout(900)  # torch starts several times, and a first start compiles the simulator
+
 SMALL = {
     "seed": 1,
     "environment": {
