@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from ada_trainer.algorithms import policies
 from ada_trainer.algorithms.ppo import PpoSettings, ppo_loss
 from ada_trainer.algorithms.returns import generalised_advantages, td_errors
 from ada_trainer.algorithms.schedule import learning_rate
-from torch import Tensor
 
 SIZES = (3, 5)
 

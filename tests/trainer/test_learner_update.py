@@ -7,13 +7,14 @@ from threading import Barrier, Thread
 
 import pytest
 import torch
+from torch import Tensor
+
 from ada_api.environment import Environment
 from ada_api.stages import AgentModel, Algorithm
 from ada_sim.observation import specification
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.learner import Batch, Learner, UpdateReport
 from ada_trainer.networks.agent import AgentNetwork
-from torch import Tensor
 
 SPACE = Environment(observation="symbolic", action_groups=["move", "turn"])
 ALGORITHM = Algorithm(minibatches=2, epochs=2, unroll=6, worlds=8)

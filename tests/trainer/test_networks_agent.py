@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from ada_api.environment import Environment
 from ada_api.stages import AgentModel
 from ada_sim.constants import ACTION_REST
 from ada_sim.observation import specification
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.networks.agent import AgentNetwork
-from torch import Tensor
 
 MODELS = [
     pytest.param(AgentModel(preset="nano", core="gru"), id="gru"),

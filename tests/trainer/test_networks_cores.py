@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from ada_api.stages import AgentModel
 from ada_trainer.networks.gru import Gru, gru_sequence
 from ada_trainer.networks.presets import PRESETS, Sizes, sizes_of
 from ada_trainer.networks.transformer_xl import Block, TransformerXl
-from torch import Tensor, nn
 
 PUBLISHED = {"6m": 6, "23m": 23, "42m": 42, "57m": 57, "75m": 75, "169m": 169, "265m": 265}
 

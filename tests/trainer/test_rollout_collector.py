@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+
 from ada_api.environment import Environment
 from ada_api.stages import AgentModel, Algorithm
 from ada_curriculum.types import Lease
@@ -101,7 +102,9 @@ def network(core: str = "gru", seed: int = 1) -> AgentNetwork:
     return built
 
 
-def collector(lender: Lender, core: str = "gru", players: int = 1, **options: object) -> tuple[Collector, CountingWorlds]:
+def collector(
+    lender: Lender, core: str = "gru", players: int = 1, **options: object
+) -> tuple[Collector, CountingWorlds]:
     worlds = CountingWorlds(WORLDS, players)
     algorithm = Algorithm(unroll=UNROLL, worlds=WORLDS, discount=0.9, reward_scale=0.5)
     agent = network(core)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ada_api.stages import Algorithm
 from torch import Tensor
 
+from ada_api.stages import Algorithm
 from ada_trainer.algorithms.ppo import PpoSettings, PpoTerms, normalised, ppo_loss
 from ada_trainer.algorithms.returns import generalised_advantages
 from ada_trainer.algorithms.schedule import learning_rate
@@ -165,7 +165,8 @@ class Learner:
             batch.reward, batch.value, batch.continues, algorithm.discount, algorithm.trace_decay
         )
         used = raw[batch.learn].double()
-        count, total, squares = reduce(torch.stack([torch.tensor(float(len(used))).to(used), used.sum(), (used**2).sum()]))
+        moments = torch.stack([torch.ones_like(used).sum(), used.sum(), (used**2).sum()])
+        count, total, squares = reduce(moments)
         mean = total / count.clamp(min=1)
         deviation = (squares / count.clamp(min=1) - mean**2).clamp(min=0).sqrt()
         return normalised(raw, mean.to(raw), deviation.to(raw)), raw + batch.value[:-1]
@@ -208,7 +209,7 @@ class Learner:
         output, _ = network.unroll(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
         teacher = None
         if batch.teacher is not None:
-            teacher = batch.teacher[:, worlds].split(network.choices, -1)
+            teacher = torch.split_with_sizes(batch.teacher[:, worlds], network.choices, -1)
         return ppo_loss(
             output.logits,
             output.value,
@@ -226,6 +227,6 @@ def _flat_gradients(parameters: list[torch.nn.Parameter], extra: int) -> Tensor:
     """Make all gradients views of one tensor with `extra` places at its end: one reduction, one norm."""
     sizes = [parameter.numel() for parameter in parameters]
     flat = parameters[0].new_zeros(sum(sizes) + extra, requires_grad=False)
-    for parameter, part in zip(parameters, flat[: sum(sizes)].split(sizes), strict=True):
+    for parameter, part in zip(parameters, torch.split_with_sizes(flat[: sum(sizes)], sizes), strict=True):
         parameter.grad = part.view_as(parameter)
     return flat

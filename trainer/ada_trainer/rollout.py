@@ -12,17 +12,17 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from ada_api.stages import Algorithm
 from ada_curriculum.types import Lease, Result
 from ada_sim.batch import TimeStep
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
 from ada_sim.observation import MAX_TRIALS
-from torch import Tensor
-
 from ada_trainer.algorithms.returns import td_errors
 from ada_trainer.learner import Batch
 from ada_trainer.networks.agent import AgentNetwork, AgentState
@@ -117,14 +117,19 @@ class _Scores:
         self.totals, self.counts, self.results = np.zeros(MAX_TRIALS), np.zeros(MAX_TRIALS, np.int64), []
 
     def add(
-        self, reward: np.ndarray, error: np.ndarray, active: np.ndarray, trial_ended: np.ndarray, ended: dict[int, Lease]
+        self,
+        reward: np.ndarray,
+        error: np.ndarray,
+        active: np.ndarray,
+        trial_ended: np.ndarray,
+        ended: dict[int, Lease],
     ) -> None:
         """Count one timestep, arrays [B]; `ended` are the episodes that ended with it, by world."""
         self._reward += reward * active
         self._error += error * active
         self._timesteps += active
         self._played += active
-        for world in np.flatnonzero(trial_ended >= 0):
+        for world in np.flatnonzero(trial_ended >= 0).tolist():
             share = float(self._reward[world] / self._timesteps[world])
             self._shares[world].append(min(share, 1.0))
             if world in ended:
@@ -245,7 +250,7 @@ class Collector:
         buffers.actions[t] = actions
         buffers.log_prob[t] = self._network.log_prob(output, actions)
         buffers.value[t] = output.value
-        if self._teacher is not None:
+        if self._teacher is not None and self._teacher_state is not None:
             labels, self._teacher_state = self._teacher.step(self._observation, self._teacher_state, self._clear)
             buffers.teacher[t] = torch.cat(labels.logits, -1)
         return actions.cpu().numpy().reshape(self._worlds, self._players, len(ACTION_SIZES))
@@ -263,12 +268,12 @@ class Collector:
     def _finish(self, buffers: "_Buffers", start: AgentState, history: "_History") -> Collected:
         """Turn what was noted into a batch and results."""
         P, T = self._players, len(buffers.clear)
-        algorithm, device = self._algorithm, self._device
+        algorithm = self._algorithm
         buffers.reward.copy_(torch.from_numpy(history.reward).flatten(1) * algorithm.reward_scale)
         buffers.continues.copy_(torch.from_numpy(~history.episode_ended.repeat(P, 1)))
         buffers.learn.copy_(torch.from_numpy((history.learn & history.active).repeat(P, 1)))
         errors = td_errors(buffers.reward, buffers.value, buffers.continues, algorithm.discount)
-        by_world = errors.abs().unflatten(1, (self._worlds, P)).mean(-1).cpu().numpy()
+        by_world = errors.abs().view(T, self._worlds, P).mean(-1).cpu().numpy()
         rewards = history.reward.mean(-1)
         self._scores.begin()
         for t in range(T):

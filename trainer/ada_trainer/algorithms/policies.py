@@ -13,7 +13,7 @@ def sample(logits: Logits, generator: torch.Generator) -> Tensor:
     """Draw one choice for each group; int64 [..., G]. By Gumbel's trick: argmax of logits plus Gumbel noise."""
     joined = torch.cat(logits, -1)
     noise = torch.empty_like(joined).exponential_(generator=generator).log_()
-    perturbed = (joined - noise).split([group.shape[-1] for group in logits], -1)
+    perturbed = torch.split_with_sizes(joined - noise, [group.shape[-1] for group in logits], -1)
     return torch.stack([group.argmax(-1) for group in perturbed], -1)
 
 

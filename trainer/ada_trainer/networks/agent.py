@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from ada_api.stages import AgentModel
-from ada_sim.constants import ACTION_GROUPS, ACTION_REST, ACTION_SIZES
-from ada_sim.observation import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ada_api.stages import AgentModel
+from ada_sim.constants import ACTION_GROUPS, ACTION_REST, ACTION_SIZES
+from ada_sim.observation import Field
 from ada_trainer.algorithms import policies
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.networks.encoders import PixelEncoder, SymbolicEncoder, VisibleObjects, visible_objects

@@ -6,7 +6,6 @@ AdA counts 12 * L * D^2 parameters: four D x D projections of attention, and a f
 from dataclasses import dataclass
 
 from ada_api.stages import AgentModel, Preset
-
 from ada_trainer.exits import ConfigurationError
 
 

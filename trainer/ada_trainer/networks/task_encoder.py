@@ -7,10 +7,10 @@ results of the rules that exist are summed, so their order says nothing.
 """
 
 import torch
-from ada_sim.tasks.encoding import GOAL_FIELD_SIZES, RULE_FIELD_SIZES
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ada_sim.tasks.encoding import GOAL_FIELD_SIZES, RULE_FIELD_SIZES
 from ada_trainer.networks.layers import RELU_GAIN, linear
 
 PREDICATE_COLUMN = 1  # of a rule: 0 if there is no such rule
@@ -29,7 +29,7 @@ class Columns(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         flat = rows.flatten(0, -2) + self.offsets
-        return functional.embedding_bag(flat, self.table, mode="sum").unflatten(0, rows.shape[:-1])
+        return functional.embedding_bag(flat, self.table, mode="sum").view(*rows.shape[:-1], -1)
 
 
 class TaskEncoder(nn.Module):

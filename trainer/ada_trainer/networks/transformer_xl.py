@@ -41,7 +41,7 @@ class TransformerState:
 
 
 class Block(nn.Module):
-    """Attention, then a gated feed-forward; each adds to its input. Their matrices are 12 D^2 parameters, as AdA counts."""
+    """Attention, then a gated feed-forward; each adds to its input. Their matrices are 12 D^2 parameters, as AdA's."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -64,15 +64,23 @@ class Block(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         return query, key, value
 
-    def age_keys(self, sinusoids: Tensor) -> Tensor:
-        """Return W_R R, [N, H, S], of sinusoids [S, D]."""
-        return self.from_age(sinusoids).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)
+    def score_ages(self, query: Tensor, sinusoids: Tensor) -> Tensor:
+        """Return (q + v) W_R R, [B, N, T, S], of queries [B, N, T, H] and sinusoids [S, D].
+
+        Head by head over all queries at once: a product that broadcasts over B would copy W_R R for each.
+        """
+        B, _, T, _ = query.shape
+        ages = len(sinusoids)
+        age_keys = self.from_age(sinusoids).view(ages, self.heads, -1).permute(1, 2, 0)  # [N, H, S]
+        rows = (query + self.age_bias).transpose(0, 1).flatten(1, 2)  # [N, B T, H]
+        return torch.matmul(rows, age_keys).view(self.heads, B, T, ages).transpose(0, 1)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add what attention [B, N, T, H] found, then the feed-forward."""
         x = x + self.attention_out(attended.transpose(1, 2).flatten(2))
         gate, up = self.gate_and_up(self.feed_forward_norm(x)).chunk(2, -1)
-        return x + self.down(functional.gelu(gate) * up)
+        found: Tensor = self.down(functional.gelu(gate) * up)
+        return x + found
 
 
 class TransformerXl(nn.Module):
@@ -118,14 +126,14 @@ class TransformerXl(nn.Module):
             state.keys[layer, :, :, slot] = key[:, :, 0]
             state.values[layer, :, :, slot] = value[:, :, 0]
             scores = torch.matmul(query + block.content_bias, state.keys[layer].transpose(-1, -2))
-            scores += torch.matmul(query + block.age_bias, block.age_keys(sinusoids))
+            scores += block.score_ages(query, sinusoids)
             weights = torch.softmax(scores.mul_(self.scale).add_(mask), -1)
             x = block.finish(x, torch.matmul(weights, state.values[layer]))
         return self.norm(x[:, 0]), replace(state, position=state.position + 1)
 
     def unroll(self, x_TBD: Tensor, state: TransformerState, clear_TB: Tensor) -> tuple[Tensor, TransformerState]:
         """T timesteps at once; leaves `state` as it is. Rows see the cache's newest M slots and the rows before."""
-        T, B, _ = x_TBD.shape
+        T = len(x_TBD)
         M = self.sizes.memory
         oldest_first = (torch.arange(M, device=x_TBD.device) + state.position + 1) % self.slots
         episode = state.episode[:, None] + clear_TB.long().cumsum(0).t()  # [B, T]
@@ -139,9 +147,9 @@ class TransformerXl(nn.Module):
             query, key, value = block.project(x)
             key = torch.cat([state.keys[layer][:, :, oldest_first], key], 2)
             value = torch.cat([state.values[layer][:, :, oldest_first], value], 2)
-            by_age = torch.matmul((query + block.age_bias) * self.scale, block.age_keys(sinusoids))  # [B, N, T, S]
-            scores = torch.matmul((query + block.content_bias) * self.scale, key.transpose(-1, -2))
-            weights = torch.softmax(scores + _shift_rows(by_age, M + T) + mask, -1)
+            scores = torch.matmul(query + block.content_bias, key.transpose(-1, -2))
+            scores = scores + _shift_rows(block.score_ages(query, sinusoids), M + T)
+            weights = torch.softmax(scores.mul_(self.scale).add_(mask), -1)
             x = block.finish(x, torch.matmul(weights, value))
             keys.append(_ring(key.detach(), M))
             values.append(_ring(value.detach(), M))
@@ -155,9 +163,10 @@ class TransformerXl(nn.Module):
         return self.norm(x).transpose(0, 1), after
 
     def _mask(self, episodes: Tensor, episode: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return 0 where row t may see column j, MASKED elsewhere; [B, 1, T, M + T]. Columns are M cached, then T own."""
+        """Return 0 where row t may see column j, else MASKED; [B, 1, T, M + T]. Columns: M cached, then T own."""
         T = episode.shape[1]
-        offset = torch.arange(episodes.shape[1], device=episode.device) - torch.arange(T, device=episode.device)[:, None]
+        columns = torch.arange(episodes.shape[1], device=episode.device)
+        offset = columns - columns[:T, None]
         outside = (offset < 0) | (offset > self.sizes.memory)
         hidden = outside | (episodes[:, None, :] != episode[:, :, None])
         return torch.zeros(hidden.shape, dtype=dtype, device=episode.device).masked_fill_(hidden, MASKED)[:, None]
@@ -192,7 +201,7 @@ def _shift_rows(by_age: Tensor, columns: int) -> Tensor:
     """
     T, S = by_age.shape[-2:]
     padded = functional.pad(by_age, (0, columns + 1 - S)).flatten(-2)
-    return padded[..., : T * columns].unflatten(-1, (T, columns))
+    return padded[..., : T * columns].view(*by_age.shape[:-2], T, columns)
 
 
 def _ring(cache: Tensor, memory: int) -> Tensor:
