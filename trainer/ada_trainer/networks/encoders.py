@@ -91,7 +91,7 @@ class SymbolicEncoder(nn.Module):
     def _outcomes(self, observation: Mapping[str, Tensor], objects: VisibleObjects, hidden: Tensor) -> Tensor:
         """Return the nearest objects, if they are near, times the last reward and times what it lacked of 1; [R, 2 E].
 
-        A memory of "this kind of object is worth having" needs this product; given as input it is learned much sooner.
+        A memory of "this kind of object is worth having" needs this product. That it helps has not been shown here.
         """
         nearest = objects.counts[0]
         reward = observation["last_reward"].flatten(0, -2).index_select(0, objects.seen_in[:nearest])
