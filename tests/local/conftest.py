@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ada_operator.local.init import PR_SET_PDEATHSIG, process_control
+
 FAKE_PROGRAMS = Path(__file__).parent / "fake_programs"
 PATIENCE_S = 400.0  # the simulators compile on their first start; on a busy machine that takes minutes
 
@@ -109,6 +111,11 @@ class AdaRun:
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         return not self.processes()
+
+
+def _die_with_us() -> None:
+    """Let the kernel end `ada run`, and with it all it started, if the tests are killed."""
+    process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _is_init(pid: int, words: tuple[str, ...]) -> bool:
