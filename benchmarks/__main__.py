@@ -51,7 +51,7 @@ def page(rows: list[Row], failed: list[str]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`: ratios of ours to the yardstick, measured in one run on the same cores; bigger is better.",
+        "Written by `make bench`: ratios of ours to the yardstick in one run on the same cores; bigger is better.",
         f"Machine: {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{datetime.now(UTC):%Y-%m-%d}.",
         "",
