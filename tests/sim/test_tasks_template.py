@@ -33,12 +33,12 @@ def test_one_try_says_what_its_text_says() -> None:
     task = example("one-try").task(7)
     x, y = (thing.type for thing in task.objects)
     goal = task.game.goals[0].second
-    wrong = task.game.rules[1].spawns[0]
+    wrong = task.game.rules[1].spawns[1]
     assert len({x, y, goal, wrong}) == 4
     assert task.game.goals == (Predicate(Relation.NEAR, PLAYER_1, goal),)
     assert task.game.rules == (
         ProductionRule(Predicate(Relation.TOUCHING, PLAYER_1, x), (x, goal)),
-        ProductionRule(Predicate(Relation.TOUCHING, PLAYER_1, y), (wrong,)),
+        ProductionRule(Predicate(Relation.TOUCHING, PLAYER_1, y), (y, wrong)),
         ProductionRule(Predicate(Relation.SEE, wrong, x), ()),
     )
     assert task.game.hidings[0].rules == {0, 1, 2}
