@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from ada_curriculum.manifest import HISTORY, newest_whole, read_object
 from ada_curriculum.store import DirectoryStore, get
 from ada_trainer.evaluation.result import AGENT, CLEARED, Evaluation
 from ada_trainer.evaluation.statistics import Interval
+from ada_trainer.report.curves import frames_to_reach, smoothed
+from ada_trainer.report.sections import score_chart
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
 TEACHER, STUDENT, ALONE = "teacher", "student", "alone"
-SMOOTHED_POINTS = 5
+PICTURE = ROOT / "docs" / "images" / "quickstart-scores.svg"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def main() -> int:
     arguments = parser.parse_args()
     outcomes = [run_seed(seed, arguments.directory) for seed in range(1, arguments.seeds + 1)]
     PAGE.write_text(page(outcomes), encoding="utf-8")
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_text(picture(outcomes[0].student), encoding="utf-8")
     print(f"wrote {PAGE}")
     return 0
 
@@ -84,14 +89,14 @@ def read_outcome(seed: int, run: Path) -> Outcome:
     """Read evaluations and histories of a finished run."""
     store = DirectoryStore(run / "store").child("default/quickstart")
     histories = {stage: read_history(store, stage) for stage in (TEACHER, STUDENT, ALONE)}
-    target = smoothed(histories[TEACHER])[-1][1]
+    target = curve_of(histories[TEACHER])[-1][1]
     evaluations = {stage: Evaluation.from_json(get(store, f"evaluations/{stage}.json")) for stage in (TEACHER, STUDENT)}
     return Outcome(
         seed=seed,
         teacher=evaluations[TEACHER],
         student=evaluations[STUDENT],
-        frames_with_teacher=frames_to_reach(histories[STUDENT], target),
-        frames_alone=frames_to_reach(histories[ALONE], target),
+        frames_with_teacher=frames_to_reach(curve_of(histories[STUDENT]), target),
+        frames_alone=frames_to_reach(curve_of(histories[ALONE]), target),
         frames_alone_given=int(histories[ALONE][-1]["frames"]),
         seconds={stage: points[-1]["time"] - points[0]["time"] for stage, points in histories.items()},
     )
@@ -106,18 +111,19 @@ def read_history(store: Any, stage: str) -> list[dict[str, Any]]:
     return points
 
 
-def smoothed(history: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
-    """Return (frames, training score of the last trials), each a mean over SMOOTHED_POINTS points."""
-    pairs = [(point["frames"], point["score"]) for point in history if point.get("score") is not None]
-    return [
-        (pairs[i][0], sum(score for _, score in pairs[i - SMOOTHED_POINTS + 1 : i + 1]) / SMOOTHED_POINTS)
-        for i in range(SMOOTHED_POINTS - 1, len(pairs))
-    ]
+def curve_of(history: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Return (frames, smoothed training score of the last trials)."""
+    points = [point for point in history if point.get("score") is not None]
+    return smoothed([point["frames"] for point in points], [point["score"] for point in points])
 
 
-def frames_to_reach(history: Sequence[dict[str, Any]], target: float) -> float | None:
-    """Return the first frames at which the smoothed training score is at least `target`, or None."""
-    return next((frames for frames, score in smoothed(history) if score >= target), None)
+def picture(evaluation: Evaluation) -> str:
+    """Return the chart of the report as an SVG file of its own."""
+    style = (files("ada_trainer.report") / "style.css").read_text(encoding="utf-8")
+    chart = score_chart(evaluation)
+    return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
+        ">", f"><style>{style}</style>", 1
+    )
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
@@ -137,7 +143,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
         lines += [score_line(outcome.seed, evaluation) for evaluation in (outcome.teacher, outcome.student)]
     lines += [
         "",
-        "Claim (c): frames until the student's training score first reaches the teacher's last one.",
+        "Claim (c): frames until the student's smoothed training score first reaches the teacher's last one.",
         "",
         "| seed | with teacher | without | holds | seconds teacher, student, without |",
         "|---|---|---|---|---|",

@@ -10,6 +10,7 @@ import yaml
 from ada_trainer.evaluation.result import AGENT, CLEARED, NOOP, RANDOM, Evaluation
 from ada_trainer.evaluation.statistics import Interval
 from ada_trainer.report.charts import Frame, Series, line_chart, number
+from ada_trainer.report.curves import frames_to_reach, smoothed
 from ada_trainer.report.data import ReportData, StageData, Video
 
 AGENT_COLOURS = {AGENT: 0, CLEARED: 1, RANDOM: 2, NOOP: 3}
@@ -73,7 +74,7 @@ def scores(data: ReportData) -> str:
         assert evaluation is not None
         parts += [
             f"<h3>{escape(stage.stage.name)}</h3><figure>",
-            _score_chart(evaluation),
+            score_chart(evaluation),
             f"<figcaption>Mean over {len(evaluation.tasks)} held-out tasks; bands are 95% bootstrap intervals over "
             "tasks.</figcaption></figure>",
             _score_table(evaluation),
@@ -88,7 +89,8 @@ _WHAT_A_SCORE_IS = (
 )
 
 
-def _score_chart(evaluation: Evaluation) -> str:
+def score_chart(evaluation: Evaluation) -> str:
+    """Draw mean last-trial scores by number of trials, one line an agent, with their intervals."""
     series = []
     for agent, by_trials in evaluation.scores.items():
         means = [evaluation.summary(agent, k).mean for k in sorted(by_trials)]
@@ -168,7 +170,7 @@ def stages(data: ReportData) -> str:
     rows = []
     for stage in data.stages:
         teacher = stage.stage.distillation
-        reached = frames_to_reach(stage, data)
+        reached = frames_to_teacher(stage, data)
         rows.append(
             [
                 escape(stage.stage.name),
@@ -195,17 +197,10 @@ def stages(data: ReportData) -> str:
     )
 
 
-def frames_to_reach(stage: StageData, data: ReportData) -> float | None:
-    """Return the frames after which a stage's training score stays at the first stage's final one, if it does.
-
-    Both are means over the last trials in training, averaged over five points of the history.
-    """
-    _, target_curve = data.stages[0].curve("score")
-    xs, ys = stage.curve("score")
-    if len(target_curve) < 5 or len(ys) < 5:
-        return None
-    target = sum(target_curve[-5:]) / 5
-    return next((xs[i] for i in range(4, len(ys)) if sum(ys[i - 4 : i + 1]) / 5 >= target), None)
+def frames_to_teacher(stage: StageData, data: ReportData) -> float | None:
+    """Return the frames after which a stage's smoothed training score reached the first stage's final one, if it did."""
+    target = smoothed(*data.stages[0].curve("score"))
+    return frames_to_reach(smoothed(*stage.curve("score")), target[-1][1]) if target else None
 
 
 def curriculum(data: ReportData) -> str:
