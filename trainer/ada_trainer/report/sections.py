@@ -198,7 +198,7 @@ def stages(data: ReportData) -> str:
 
 
 def frames_to_teacher(stage: StageData, data: ReportData) -> float | None:
-    """Return the frames after which a stage's smoothed training score reached the first stage's final one, if it did."""
+    """Return the frames at which a stage's smoothed training score reached the first stage's last one, or None."""
     target = smoothed(*data.stages[0].curve("score"))
     return frames_to_reach(smoothed(*stage.curve("score")), target[-1][1]) if target else None
 
