@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.row import Row
 
-PARTS = ("simulator", "learner", "curriculum", "transport", "checkpoint", "elastic", "operator")
+PARTS = ("curriculum",)
 TABLE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
