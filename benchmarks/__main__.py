@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("part", choices=(*PARTS, "all"))
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object a line (example: benchmarks learner --json)"
+        "--json", action="store_true", help="one JSON object a line (example: benchmarks curriculum --json)"
     )
     arguments = parser.parse_args()
     if arguments.part == "all":

@@ -17,7 +17,8 @@ class PrioritisedLevelReplay(Model):
     staleness_weight: float = Field(0.2, ge=0, le=1, description="Share of the staleness distribution (s).")
     temperature: float = Field(0.3, gt=0, le=10, description="Rank weights are 1 / rank ** (1 / temperature).")
     fitness: Literal["td-error", "value-model", "action-model"] = Field(
-        "td-error", description="Per-timestep measure whose mean over the last trial is the fitness."
+        "td-error",
+        description="Per-timestep measure whose mean over the last trial is the fitness; so far always td-error.",
     )
     train_on_new_tasks: bool = Field(
         False, description="Learn from the evaluation of new tasks too (plain, not robust, level replay)."

@@ -14,7 +14,9 @@ class AgentModel(Model):
     """The agent's network: a preset, any part of which may be set explicitly."""
 
     preset: Preset = Field("nano", description="Widths and depths by name.")
-    core: Literal["transformer-xl", "gru", "gru-attention"] = Field("transformer-xl", description="The memory.")
+    core: Literal["transformer-xl", "gru", "gru-attention"] = Field(
+        "transformer-xl", description="The memory; gru-attention is not there yet and is refused when training starts."
+    )
     width: int | None = Field(None, ge=16, le=8192, description="Model width D.")
     layers: int | None = Field(None, ge=1, le=64, description="Blocks of the memory.")
     heads: int | None = Field(None, ge=1, le=128, description="Attention heads.")
@@ -24,7 +26,10 @@ class AgentModel(Model):
 class Algorithm(Model):
     """How the agent learns. Fields without a value take the algorithm's documented default."""
 
-    name: Literal["muesli", "ppo"] = Field("ppo", description="Reinforcement-learning algorithm.")
+    name: Literal["muesli", "ppo"] = Field(
+        "ppo",
+        description="Reinforcement-learning algorithm; muesli is not there yet and is refused when training starts.",
+    )
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's step at the start.")
     final_learning_rate: float = Field(0.1, ge=0, le=1, description="Step at the end, as a share of the start's.")
     discount: float = Field(0.95, ge=0, lt=1, description="Discount a timestep, also across trials.")

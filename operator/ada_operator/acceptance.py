@@ -12,7 +12,7 @@ def refusal(view: View) -> Failure | None:
         return Failure(
             "StoreMissing",
             "spec.checkpoint.store is not set and the operator has no default store: name one, "
-            "or set defaultStore in the chart's values",
+            "or set defaultStore in the operator's --platform file",
         )
     for reference in references(view.experiment, view.platform):
         found = view.observed.secrets if reference.kind == "Secret" else view.observed.configmaps

@@ -61,7 +61,7 @@ LEASES = Resource("coordination.k8s.io/v1", "Lease", "leases")
 LABELLED = (CONFIG_MAPS, SERVICES, PODS, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 BY_KIND = {resource.kind: resource for resource in (EXPERIMENTS, SECRETS, EVENTS, LEASES, *LABELLED)}
 
-# Everything the operator asks of the API server; the chart grants exactly this.
+# Everything the operator asks of the API server: whoever installs it grants exactly this.
 PERMISSIONS: dict[Resource, tuple[str, ...]] = {
     EXPERIMENTS: ("get", "list", "watch", "delete"),
     SECRETS: ("get", "create", "patch", "delete"),

@@ -13,7 +13,7 @@ EXAMPLES = {
     "report": "ada report runs/quickstart",
     "evaluate": "ada evaluate runs/quickstart --stage student",
     "checkpoints": "ada checkpoints runs/quickstart list",
-    "tasks": "ada tasks examples/quickstart.yaml",
+    "tasks": "ada tasks stats --experiment examples/quickstart.yaml",
     "watch": "ada watch runs/quickstart --stage student",
 }
 
