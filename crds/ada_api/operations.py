@@ -46,7 +46,7 @@ class Retention(Model):
 
     last: int = Field(2, ge=1, le=10_000, description="The last N.")
     every: int | None = Field(None, ge=1, le=10**15, description="And one every so many frames.")
-    best: bool = Field(True, description="And the best by evaluation.")
+    best: bool = Field(True, description="And the one of the best score in training.")
 
 
 class Checkpoint(Model):

@@ -33,7 +33,13 @@ OBJECTS: dict[str, bytes | Path] = {
 }
 
 
-def manifest(frames: int, attempt: int = 1, generation: int = 1, teacher: Lineage | None = None) -> Manifest:
+def manifest(
+    frames: int,
+    attempt: int = 1,
+    generation: int = 1,
+    teacher: Lineage | None = None,
+    score: float | None = None,
+) -> Manifest:
     return Manifest(
         experiment="default/x",
         stage="teacher",
@@ -44,12 +50,15 @@ def manifest(frames: int, attempt: int = 1, generation: int = 1, teacher: Lineag
         time=1.0,
         config_digest="sha256:" + "0" * 64,
         teacher=teacher,
+        score=score,
     )
 
 
-def commit(store: DirectoryStore, frames: int, attempt: int = 1, generation: int = 1) -> StoredCheckpoint:
+def commit(
+    store: DirectoryStore, frames: int, attempt: int = 1, generation: int = 1, score: float | None = None
+) -> StoredCheckpoint:
     prefix = checkpoint_prefix("teacher", frames, attempt)
-    return write_checkpoint(store, prefix, OBJECTS, manifest(frames, attempt, generation))
+    return write_checkpoint(store, prefix, OBJECTS, manifest(frames, attempt, generation, score=score))
 
 
 @pytest.fixture
@@ -172,9 +181,9 @@ def test_a_checkpoint_uri_outside_the_store_is_refused(store: DirectoryStore, tm
 
 
 def kept(checkpoints: list[StoredCheckpoint], **arguments: object) -> list[int]:
-    best, depended = arguments.pop("best", None), arguments.pop("depended_on", ())
+    depended = arguments.pop("depended_on", ())
     retention = Retention.model_validate(arguments)
-    superfluous = choose_superfluous(checkpoints, retention, best, depended)  # type: ignore[arg-type]
+    superfluous = choose_superfluous(checkpoints, retention, depended)  # type: ignore[arg-type]
     return [one.manifest.frames for one in checkpoints if one not in superfluous]
 
 
@@ -182,9 +191,23 @@ def test_retention_keeps_what_its_rules_name(store: DirectoryStore) -> None:
     checkpoints = [commit(store, frames) for frames in (100, 200, 300, 400, 500)]
     assert kept(checkpoints, last=2) == [400, 500]
     assert kept(checkpoints, last=1, every=200) == [100, 200, 400, 500]
-    assert kept(checkpoints, last=1, best=checkpoints[1].digest) == [200, 500]
     assert kept(checkpoints, last=1, depended_on=(checkpoints[2].digest,)) == [300, 500]
     assert kept(checkpoints, last=9) == [100, 200, 300, 400, 500]
+
+
+def test_retention_keeps_the_best_score_and_the_newest_of_equals(store: DirectoryStore) -> None:
+    scores = {100: None, 200: 0.7, 300: 0.7, 400: 0.1, 500: 0.3}
+    checkpoints = [commit(store, frames, score=score) for frames, score in scores.items()]
+    assert kept(checkpoints, last=1) == [300, 500]
+    assert kept(checkpoints, last=1, best=False) == [500]
+    assert kept(checkpoints[:1] + checkpoints[4:], last=1) == [500], "the last one is the best one"
+
+
+def test_a_manifest_of_before_there_were_scores_is_read(store: DirectoryStore) -> None:
+    old = manifest(100).model_dump_json(indent=1, exclude={"score"}).encode()
+    store.put("checkpoints/teacher/000000000000100-1/manifest.json", old)
+    (found,) = list_checkpoints(store, "teacher")
+    assert found.manifest.score is None
 
 
 def test_a_teacher_is_depended_on(store: DirectoryStore) -> None:

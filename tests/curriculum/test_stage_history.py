@@ -9,7 +9,7 @@ from ada_api.curriculum import Curriculum, PrioritisedLevelReplay
 from ada_curriculum.history import MAX_POINTS, History
 from ada_curriculum.measures import MAX_WAITING, TaskMeasures
 from ada_curriculum.orders import Order, Purpose
-from ada_curriculum.record import RECENT_EPISODES, SnapshotError, StageRecord
+from ada_curriculum.record import FEWEST_EPISODES, RECENT_EPISODES, SnapshotError, StageRecord, snapshot_score
 from ada_curriculum.requests import AdvanceRequest
 from ada_curriculum.stage import Applied, StageCurriculum, make_method, random_generator
 from ada_curriculum.types import Result
@@ -164,3 +164,14 @@ def test_a_snapshot_of_a_snapshot_is_the_same() -> None:
     second.load(first.snapshot(), 2.0)
     assert second.snapshot() == first.snapshot()
     assert (second.frames, second.updates, second.score()) == (10, 10, pytest.approx(0.3))
+
+
+def test_a_snapshot_has_the_score_once_enough_episodes_were_played() -> None:
+    stage = record()
+    stage.note([learned(task, 0.0, 0.25) for task in range(FEWEST_EPISODES - 1)])
+    assert snapshot_score(stage.snapshot()) is None
+    stage.note([learned(0, 0.75)])
+    score = stage.score()
+    assert score is not None and snapshot_score(stage.snapshot()) == pytest.approx(score)
+    with pytest.raises(SnapshotError):
+        snapshot_score(b"nonsense")

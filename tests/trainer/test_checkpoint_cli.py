@@ -23,7 +23,8 @@ def store(tmp_path: Path) -> ObjectStore:
     settings = parts.settings_of(parts.tiny_experiment(), tmp_path / "one")
     store = open_store(settings.store_uri)
     for frames in (10, 20, 30):
-        write(store, settings, 1, Snapshot(frames, 1, pack({"network": {}}), (), b"c", b"[]"), None)
+        score = 1 / frames if frames < 30 else None
+        write(store, settings, 1, Snapshot(frames, 1, pack({"network": {}}), (), b"c", b"[]", score), None)
     store.put("checkpoints/teacher/000000000000040-1/learner.safetensors", b"half")
     return store
 
@@ -59,6 +60,8 @@ def test_verify_fails_if_one_object_differs(store: ObjectStore, capsys: pytest.C
 
 def test_prune_says_first_and_deletes_only_when_told(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("prune", "--store", store.uri, "--stage", "teacher", "--last", "1")
+    assert [row["frames"] for row in run(capsys, *arguments)[1]] == [20], "the best score is kept"
+    arguments += ("--no-best",)
     assert [row["frames"] for row in run(capsys, *arguments)[1]] == [10, 20]
     assert [row["frames"] for row in run(capsys, *arguments, "--yes")[1]] == [10, 20]
     assert [row.get("frames") for row in run(capsys, "list", "--store", store.uri)[1]] == [30, None]

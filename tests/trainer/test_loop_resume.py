@@ -91,6 +91,24 @@ def test_commits_follow_the_interval_in_frames_and_old_ones_go(tmp_path: Path) -
     assert kept == committed[-2:]
 
 
+def test_the_checkpoint_of_the_best_training_score_outlives_its_turn(tmp_path: Path) -> None:
+    experiment = parts.tiny_experiment(frames=400)
+    rule = experiment.spec.checkpoint.model_copy(update={"interval_frames": 80})
+    experiment = experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"checkpoint": rule})})
+    run = parts.Run(tmp_path, experiment)
+    advance = run.curriculum.advance
+
+    def scored(stage: str, generation: int, frames: int, *others: object) -> object:
+        run.curriculum.score = 0.9 if frames <= 80 else 0.2
+        return advance(stage, generation, frames, *others)
+
+    run.curriculum.advance = scored
+    run.train()
+    kept = [(one.manifest.frames, one.manifest.score) for one in checkpoints.list_checkpoints(run.store, "teacher")]
+    assert kept[0] == (80, pytest.approx(0.9))
+    assert [score for _, score in kept[1:]] == pytest.approx([0.2, 0.2])
+
+
 def test_a_lost_simulator_costs_its_episodes_and_nothing_else(tmp_path: Path) -> None:
     run = parts.Run(tmp_path, parts.tiny_experiment(frames=400))
     opened: list[str] = []

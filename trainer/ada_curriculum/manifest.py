@@ -71,6 +71,7 @@ class Manifest(_Part):
     config_digest: str  # sha256:... of what of the experiment decides the stage's learning
     teacher: Lineage | None = None
     resumed_from: Lineage | None = None
+    score: float | None = None  # mean return of the last trials of recent training episodes, if enough were played
     versions: dict[str, str] = {}  # packages that wrote it
     objects: tuple[CheckpointObject, ...] = Field((), max_length=10_000)
 

@@ -20,6 +20,7 @@ from ada_curriculum.stage import Applied, StageCurriculum
 
 SPEED_WINDOW_S = 30.0
 RECENT_EPISODES = 512  # whose mean is the training score
+FEWEST_EPISODES = 64  # for a checkpoint to have a score: the best of a few lucky episodes is no best
 RECENT_TASKS = 64  # whose mean are the task metrics
 SNAPSHOT_FORMAT = 1
 
@@ -194,6 +195,18 @@ class StageRecord:
         learned, other = (after - before for after, before in zip(now, self._timesteps_at_point, strict=True))
         self._timesteps_at_point = now
         return learned / (learned + other) if learned + other > 0 else None
+
+
+def snapshot_score(data: bytes) -> float | None:
+    """Return the score at a snapshot, None if too few episodes had been played. Raises SnapshotError."""
+    try:
+        returns = safetensors.numpy.load(data)["recent_returns"]
+        if len(returns) < FEWEST_EPISODES:
+            return None
+        lasts = np.count_nonzero(~np.isnan(returns), axis=1) - 1
+        return float(returns[np.arange(len(returns)), lasts].mean())
+    except (SafetensorError, KeyError, ValueError, IndexError) as error:
+        raise SnapshotError(f"snapshot holds no score: {error}") from error
 
 
 def read_counters(data: bytes) -> dict[str, int]:

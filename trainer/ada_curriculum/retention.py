@@ -12,27 +12,31 @@ ABANDONED_AFTER_S = 3600.0  # longer than any upload may pause
 def choose_superfluous(
     checkpoints: Sequence[StoredCheckpoint],
     retention: Retention,
-    best: str | None = None,
     depended_on: Collection[str] = (),
 ) -> list[StoredCheckpoint]:
     """Return the checkpoints that no rule keeps.
 
-    Kept: the last N; the first of each interval of `every` frames; `best`; and `depended_on`.
+    Kept: the last N; the first of each interval of `every` frames; the best by score; and `depended_on`.
 
     Args:
         checkpoints: one stage's, oldest first.
-        best: digest of the best by evaluation, if known.
         depended_on: digests that others name as teacher or as start.
     """
     kept = {checkpoint.digest for checkpoint in checkpoints[-retention.last :]} | set(depended_on)
-    if retention.best and best is not None:
-        kept.add(best)
+    if retention.best and (best := best_by_score(checkpoints)) is not None:
+        kept.add(best.digest)
     if retention.every is not None:
         intervals: dict[int, str] = {}
         for checkpoint in sorted(checkpoints, key=lambda one: one.manifest.frames):
             intervals.setdefault(checkpoint.manifest.frames // retention.every, checkpoint.digest)
         kept.update(intervals.values())
     return [checkpoint for checkpoint in checkpoints if checkpoint.digest not in kept]
+
+
+def best_by_score(checkpoints: Sequence[StoredCheckpoint]) -> StoredCheckpoint | None:
+    """Return the checkpoint of the highest score, the newest of equals; None if none has a score."""
+    scored = [(one.manifest.score, one.age_order, one) for one in checkpoints if one.manifest.score is not None]
+    return max(scored, key=lambda entry: entry[:2])[2] if scored else None
 
 
 def dependencies(checkpoints: Sequence[StoredCheckpoint]) -> set[str]:

@@ -68,6 +68,7 @@ class Snapshot:
     collectors: tuple[bytes, ...]  # packed, by rank
     curriculum: bytes  # as the service gave it
     history: bytes  # JSON
+    score: float | None = None  # of recent training episodes, as retention compares checkpoints
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def write(
         config_digest=settings.config_digest,
         teacher=lineage(settings.teacher),
         resumed_from=resumed_from,
+        score=snapshot.score,
         versions={"ada-operator": metadata.version("ada-operator"), "torch": torch.__version__},
     )
     prefix = checkpoint_prefix(settings.stage.name, snapshot.frames, generation)

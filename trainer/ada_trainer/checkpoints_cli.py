@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--stage", required=True)
     prune.add_argument("--last", type=int, default=2, help="keep the last N")
     prune.add_argument("--every", type=int, help="and the first of every so many frames")
+    prune.add_argument("--no-best", action="store_true", help="do not keep the one of the best score")
     prune.add_argument("--yes", action="store_true", help="delete; without it only say what would be deleted")
     copy = commands.choices["copy"]
     copy.add_argument("--prefix", required=True, help="of the checkpoint below the store, as `list` prints it")
@@ -106,7 +107,7 @@ def _verify(options: argparse.Namespace, store: ObjectStore) -> Answer:
 
 
 def _prune(options: argparse.Namespace, store: ObjectStore) -> Answer:
-    retention = Retention(last=options.last, every=options.every)
+    retention = Retention(last=options.last, every=options.every, best=not options.no_best)
     depended_on: set[str] = set()
     for stage in stages(store):
         depended_on |= dependencies(list_checkpoints(store, stage))
@@ -136,6 +137,7 @@ def describe(checkpoint: StoredCheckpoint) -> dict[str, Any]:
         "frames": manifest.frames,
         "updates": manifest.updates,
         "generation": manifest.generation,
+        "score": manifest.score,
         "bytes": sum(entry.size for entry in manifest.objects),
         "time": manifest.time,
         "digest": checkpoint.digest,
@@ -145,9 +147,15 @@ def describe(checkpoint: StoredCheckpoint) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return rows as aligned text."""
-    columns = ("prefix", "state", "frames", "updates", "generation", "bytes", "digest")
-    cells = [columns, *[tuple(str(row.get(column, "-")) for column in columns) for row in rows]]
+    columns = ("prefix", "state", "frames", "updates", "generation", "score", "bytes", "digest")
+    cells = [columns, *[tuple(_cell(row.get(column)) for column in columns) for row in rows]]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     errors = [f"{row['prefix']}: {row['error']}" for row in rows if "error" in row]
     return "\n".join([*lines, *errors]) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

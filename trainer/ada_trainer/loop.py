@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ada_curriculum.client import CurriculumClient, CurriculumError, GenerationOver
 from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint
+from ada_curriculum.record import snapshot_score
 from ada_curriculum.store import ObjectStore, StoreError, open_store
 from ada_trainer import resuming, run_record
 from ada_trainer.checkpoint import Committer, Restored, Snapshot, history_bytes
@@ -267,13 +268,15 @@ class Worker:
         """Take a snapshot together and commit it; in the background unless somebody waits for it."""
         collectors = self.group.gather(pack(self.work.collector_state()))
         if self.group.is_leader:
+            curriculum = self.client.snapshot(self.stage)
             snapshot = Snapshot(
                 frames=self.counts.frames,
                 updates=self.counts.updates,
                 learner=pack({**self.work.learner_state(), "counts": vars(self.counts)}),
                 collectors=tuple(collectors),
-                curriculum=self.client.snapshot(self.stage),
+                curriculum=curriculum,
                 history=history_bytes(self.client.history(self.stage)),
+                score=snapshot_score(curriculum),
             )
             if wait:
                 self.committer.commit_now(snapshot)
