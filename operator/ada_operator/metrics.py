@@ -1,10 +1,16 @@
-"""The operator's own metrics, `ada_operator_*`; names and labels stand here and nowhere else."""
+"""The operator's own metrics, `ada_operator_*`; names and labels stand here and nowhere else.
+
+What is told about single experiments is in `experiment_metrics`.
+"""
 
 from collections import Counter as Counts
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ada_api.experiment import AdaExperiment
+from ada_api.status import ExperimentStatus
+from ada_operator.experiment_metrics import ExperimentMetrics, Seen
 from ada_operator.work_queue import Key
 
 
@@ -41,7 +47,8 @@ class OperatorMetrics:
             ["action"],
             registry=self.registry,
         )
-        self._phases: dict[Key, str] = {}
+        self._seen: dict[Key, Seen] = {}
+        self.registry.register(ExperimentMetrics(lambda: list(self._seen.values())))
 
     def follow(
         self, queue_depth: Callable[[], float], watch_age_s: Callable[[], float], leads: Callable[[], bool]
@@ -51,13 +58,18 @@ class OperatorMetrics:
         self.watch_age_seconds.set_function(watch_age_s)
         self.leading.set_function(lambda: float(leads()))
 
-    def set_phase(self, key: Key, phase: str | None) -> None:
-        """Note the phase of an experiment; None if it is gone."""
-        if phase is None:
-            self._phases.pop(key, None)
-        else:
-            self._phases[key] = phase
-        counts: Mapping[str, int] = Counts(self._phases.values())
+    def note(self, key: Key, experiment: AdaExperiment, status: ExperimentStatus) -> None:
+        """Note an experiment as it was just seen."""
+        self._seen[key] = Seen(experiment, status)
+        self._count_phases()
+
+    def forget(self, key: Key) -> None:
+        """Note that an experiment is gone."""
+        self._seen.pop(key, None)
+        self._count_phases()
+
+    def _count_phases(self) -> None:
+        counts: Mapping[str, int] = Counts(one.status.phase for one in self._seen.values())
         self.experiments.clear()
         for name, number in counts.items():
             self.experiments.labels(phase=name).set(number)

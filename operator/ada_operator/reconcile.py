@@ -90,7 +90,7 @@ class Reconciler:
         found = await self._cluster.get(EXPERIMENTS, *key)
         if found is None or "deletionTimestamp" in found["metadata"]:
             self._poll.forget(key)  # its children go with it: they name it as their owner
-            self._metrics.set_phase(key, None)
+            self._metrics.forget(key)
             return None
         try:
             experiment = AdaExperiment.model_validate(found)
@@ -107,7 +107,7 @@ class Reconciler:
             planned.requeue_after,
         )
         await self.carry_out(found, observed, planned)
-        self._metrics.set_phase(key, planned.status.phase)
+        self._metrics.note(key, experiment, planned.status)
         return planned.requeue_after
 
     async def observe(self, experiment: AdaExperiment) -> Observed:

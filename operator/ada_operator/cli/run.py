@@ -1,6 +1,7 @@
 """`ada run`: train an experiment on this machine, from the first stage to the report."""
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ from ada_operator.cli import DONE, TROUBLE, USAGE, parser
 
 if TYPE_CHECKING:
     from ada_api.status import ExperimentStatus
+    from ada_operator.local.metrics import MetricsPage
+    from ada_operator.local.runner import Look, Show
 
 STOPPED = 75
 LAST_LINES = 5
@@ -32,6 +35,12 @@ def arguments_parser() -> argparse.ArgumentParser:
     wanted.add_argument("--fresh", action="store_true", help="delete what a former run left in the directory")
     wanted.add_argument("--plain", action="store_true", help="print lines instead of a live display")
     wanted.add_argument("--json", action="store_true", help="print the last status as JSON, progress on stderr")
+    wanted.add_argument(
+        "--metrics",
+        action="store_true",
+        help="serve the experiment's metrics, and list all that Prometheus can scrape in DIRECTORY/"
+        "prometheus-targets.json",
+    )
     wanted.add_argument("--no-report", action="store_true", help="write no report at the end")
     return wanted
 
@@ -42,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     from ada_operator.cli.display import display
     from ada_operator.cli.experiment_file import ExperimentFileError, read_experiment
     from ada_operator.local.directory import DirectoryError, RunDirectory
+    from ada_operator.local.metrics import MetricsPage
     from ada_operator.local.network import NoAddressError
     from ada_operator.local.runner import Runner
 
@@ -56,7 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"ada run: {error}", file=sys.stderr)
         return USAGE
     try:
-        with display(experiment, live=not (options.plain or options.json), output=sys.stderr) as show:
+        with contextlib.ExitStack() as stack:
+            show = stack.enter_context(display(experiment, live=not (options.plain or options.json), output=sys.stderr))
+            if options.metrics:
+                show = watched(stack.enter_context(MetricsPage(experiment, directory.path)), show)
             runner = Runner(experiment, directory, show)
             status = runner.run()
         code = explain(status, directory.path, interrupted=runner.was_interrupted)
@@ -70,6 +83,16 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(status.model_dump(mode="json", by_alias=True)))
     return code
+
+
+def watched(page: "MetricsPage", show: "Show") -> "Show":
+    """Return a way of showing that keeps the metrics up to date as well."""
+
+    def both(look: "Look") -> None:
+        page.show(look.status, look.targets)
+        show(look)
+
+    return both
 
 
 def explain(status: "ExperimentStatus", directory: Path, *, interrupted: bool) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ada_operator import names
 from ada_operator.kubernetes_time import timestamp
 from ada_operator.local import containers, processes, workloads
+from ada_operator.local.metrics import Target
 from ada_operator.local.network import Network
 from ada_operator.local.workloads import BackOff
 from ada_operator.observed import Manifest, Reference
@@ -21,6 +22,7 @@ PROBE_FAILURES = 3  # in a row, before a ready pod is not ready any more
 STEADY_S = 60.0  # a container that ran this long has put its crashes behind it
 KILL_AGAIN_S = 5.0
 KILLED = 128 + signal.SIGKILL
+SERVE_METRICS = ("curriculum", "simulator", "trainer")  # on the port of their health
 
 
 @dataclass
@@ -74,6 +76,15 @@ class Machine:
     def by_kind(self, kind: str) -> dict[str, Manifest]:
         """Return the objects of a kind by name."""
         return {reference.name: found for reference, found in self.objects.items() if reference.kind == kind}
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return the running programs that serve metrics."""
+        found = []
+        for name, pod in sorted(self.pods.items()):
+            part = pod.manifest["metadata"]["labels"][names.PART_LABEL]
+            if pod.running is not None and part in SERVE_METRICS:
+                found.append(Target(f"{self._address(pod.manifest)}:{names.HEALTH_PORTS[part]}", part, name))
+        return tuple(found)
 
     def step(self, now: float) -> None:
         """Look once at every process and every workload, and do what is due."""

@@ -22,6 +22,7 @@ from ada_operator.local import processes
 from ada_operator.local.curriculum import CurriculumPoll
 from ada_operator.local.directory import RunDirectory
 from ada_operator.local.machine import Machine
+from ada_operator.local.metrics import Target
 from ada_operator.local.network import Network
 from ada_operator.local.threads import thread_variables
 from ada_operator.observed import Manifest, Observed, Platform
@@ -39,6 +40,7 @@ class Look:
     status: ExperimentStatus
     progress: Progress | None
     events: tuple[Event, ...]
+    targets: tuple[Target, ...] = ()  # programs that serve metrics
 
 
 Show = Callable[[Look], None]
@@ -139,7 +141,7 @@ class Runner:
         if written != self._experiment.status:
             self._directory.write_status(written)
             self._experiment = self._experiment.model_copy(update={"status": written})
-        self._show(Look(decided.status, self._curriculum.progress, decided.events))
+        self._show(Look(decided.status, self._curriculum.progress, decided.events, self._machine.targets()))
         return decided.status
 
     def _is_over(self, status: ExperimentStatus) -> bool:
