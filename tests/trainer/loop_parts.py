@@ -142,6 +142,7 @@ class LocalSimulator:
 
     def __init__(self, worlds: int, environment: Environment, breaks_at: int = 1 << 60) -> None:
         self._simulator = BatchSim(worlds, environment)
+        self.worlds = worlds
         self._steps, self._breaks_at = 0, breaks_at
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
@@ -155,6 +156,9 @@ class LocalSimulator:
 
     def receive(self) -> TimeStep:
         return self._simulator.step(self._actions)
+
+    def timestep(self) -> TimeStep:
+        return self._simulator.timestep()
 
     def close(self) -> None:
         self._simulator.close()

@@ -236,3 +236,50 @@ def test_scores_by_trial_are_those_of_the_agents_episodes_that_ended() -> None:
         shares = [result.returns[trial] for result in played if len(result.returns) > trial]
         assert collected.trial_counts[trial] == len(shares)
         assert collected.trial_scores[trial] == pytest.approx(sum(shares))
+
+
+class LosingWorlds(CountingWorlds):
+    """Loses some worlds at one step, as a simulator does that dies: they are idle and know nothing any more."""
+
+    def __init__(self, worlds: int, lost: list[int], at: int) -> None:
+        super().__init__(worlds)
+        self.lost, self.at, self.renewed_now = lost, at, False
+        self.dropped: set[int] = set()  # tasks
+
+    def renewed(self) -> list[int]:
+        return self.lost if self.renewed_now else []
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        self.renewed_now = len(self.actions) == self.at
+        if not self.renewed_now:
+            return super().step(actions)
+        for world in self.lost:
+            self.dropped.add(self.running.pop(world)[0])
+            self.waiting.pop(world, None)
+        held = {world: self.waiting.pop(world) for world in list(self.waiting)}
+        answer = super().step(actions)
+        self.waiting |= held
+        return answer
+
+
+def test_lost_worlds_drop_their_episodes_alone_and_go_on_with_others() -> None:
+    lender, lost, at = Lender(), [1, 3], 8
+    worlds = LosingWorlds(WORLDS, lost, at)
+    algorithm = Algorithm(unroll=UNROLL, worlds=WORLDS, discount=0.9, reward_scale=0.5)
+    ours = Collector(worlds, WORLDS, 1, network(), algorithm, lender, seed=3, renewed=worlds.renewed)
+    first = ours.collect()
+    learn, continues, step = first.batch.learn, first.batch.continues, at - 1  # the first step only starts the worlds
+    for world in lost:
+        assert not learn[step, world] and not continues[step, world]
+        began = max((t for t in range(step) if first.batch.clear[t, world]), default=0)
+        assert not learn[began : step + 1, world].any(), "nothing of the lost episode is learned from"
+        assert learn[step + 2 :, world].any(), "the world goes on with another"
+    for world in set(range(WORLDS)) - set(lost):
+        assert learn[:, world].all()
+    results = [*first.results, *(result for _ in range(5) for result in ours.collect().results)]
+    for result in results:
+        lease = lender.given[result.lease]
+        assert result.returns == pytest.approx([lease.task / 100] * lease.trials)
+        assert result.timesteps == lease.trials * TRIAL_TIMESTEPS
+    reported = {int(result.lease.removeprefix("lease-")) for result in results}
+    assert set(range(20)) - reported == worlds.dropped, "what was assigned and had not begun is played after all"

@@ -211,7 +211,7 @@ class Worker:
             seconds = Stopwatch()
 
             # One unroll in every world, then one round of updates, both by all workers.
-            experience = self.work.collect(self.counts.frames)
+            experience = self.work.collect()
             seconds.lap("collect")
             figures = self.work.update(experience, self.counts.frames)
             seconds.lap("update")

@@ -10,7 +10,7 @@ the tasks again. `state_dict` holds the only thing that goes on: the generator f
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +80,13 @@ class _Episodes:
         self.learn[world] = self.noop[world] = False
         return lease
 
+    def drop(self, world: int) -> None:
+        """Note that the world was lost: its episode is gone, what was assigned to it has not begun and is kept."""
+        if (waiting := self.assigned[world]) is not None:
+            self._reserve.appendleft(waiting)
+        self.assigned[world] = self.running[world] = None
+        self.learn[world] = self.noop[world] = False
+
     def supply(self, simulator: Simulator, ask: bool) -> bool:
         """Assign leases to worlds without a next episode; return whether enough could be had."""
         needy = [world for world, lease in enumerate(self.assigned) if lease is None]
@@ -136,6 +143,12 @@ class _Scores:
                 self._finish(world, ended[world])
             self._reward[world] = self._error[world] = self._timesteps[world] = 0
 
+    def drop(self, worlds: Sequence[int]) -> None:
+        """Forget the episodes of these worlds, which were lost with their simulator."""
+        for world in worlds:
+            self._reward[world] = self._error[world] = self._timesteps[world] = self._played[world] = 0
+            self._shares[world] = []
+
     def _finish(self, world: int, lease: Lease) -> None:
         shares = self._shares[world]
         fitness = float(self._error[world] / self._timesteps[world])
@@ -161,8 +174,14 @@ class Collector:
         *,
         seed: int,
         teacher: AgentNetwork | None = None,
+        renewed: Callable[[], Sequence[int]] = tuple,
     ) -> None:
-        self._simulator = simulator
+        """Act in the worlds of `simulator`, with episodes from `lease`.
+
+        Args:
+            renewed: returns the worlds that the last step opened anew, because their simulator was lost.
+        """
+        self._simulator, self._renewed = simulator, renewed
         self._worlds, self._players = worlds, players
         self._agents = worlds * players
         self._network, self._teacher = network, teacher
@@ -210,7 +229,8 @@ class Collector:
             history.before(t, self._timestep.active, self._episodes.learn)
             self._timestep = self._simulator.step(actions)
             history.after(t, self._timestep)
-            if self._turn_over(t, history) or not supplied:
+            dropped = self._drop(t, history)
+            if self._turn_over(t, history) or dropped or not supplied:
                 supplied = self._episodes.supply(self._simulator, ask=supplied)
             self._look()
         output, _ = self._network.step(self._observation, self._network.clone(self._state), self._clear)
@@ -222,6 +242,8 @@ class Collector:
         self._episodes.supply(self._simulator, ask=True)
         actions = np.tile(np.array(ACTION_REST, np.int8), (self._worlds, self._players, 1))
         self._timestep = self._simulator.step(actions)
+        for world in self._renewed():
+            self._episodes.drop(int(world))
         for world in np.flatnonzero(self._timestep.episode_started):
             self._episodes.start(int(world))
         self._episodes.supply(self._simulator, ask=True)
@@ -255,6 +277,14 @@ class Collector:
             buffers.teacher[t] = torch.cat(labels.logits, -1)
         return actions.cpu().numpy().reshape(self._worlds, self._players, len(ACTION_SIZES))
 
+    def _drop(self, t: int, history: "_History") -> bool:
+        """Drop the episodes of worlds that were lost with this step; return whether there were any."""
+        lost = [int(world) for world in self._renewed()]
+        for world in lost:
+            self._episodes.drop(world)
+        history.drop(t, lost)
+        return len(lost) > 0
+
     def _turn_over(self, t: int, history: "_History") -> bool:
         """Note which episodes ended and which began; return whether any began."""
         assert self._timestep is not None
@@ -278,6 +308,7 @@ class Collector:
         self._scores.begin()
         for t in range(T):
             self._scores.add(rewards[t], by_world[t], history.active[t], history.trial_ended[t], history.ended[t])
+            self._scores.drop(history.dropped[t])
         batch = Batch(
             observation=buffers.observation,
             clear=buffers.clear,
@@ -308,6 +339,7 @@ class _History:
         self.active = np.zeros((T, worlds), bool)
         self.learn = np.zeros((T, worlds), bool)
         self.ended: list[dict[int, Lease]] = [{} for _ in range(T)]
+        self.dropped: list[list[int]] = [[] for _ in range(T)]
 
     def before(self, t: int, active: np.ndarray, learn: np.ndarray) -> None:
         """Note which worlds act at timestep t, and for whom."""
@@ -319,6 +351,19 @@ class _History:
         self.reward[t] = timestep.reward
         self.trial_ended[t] = timestep.trial_ended
         self.episode_ended[t] = timestep.episode_ended
+
+
+    def drop(self, t: int, worlds: list[int]) -> None:
+        """Note that these worlds were lost with the step at t: nothing of their last episodes is learned from.
+
+        The step counts for nothing, and no return flows across it.
+        """
+        self.dropped[t] = worlds
+        for world in worlds:
+            (ends,) = np.nonzero(self.episode_ended[:t, world])
+            self.learn[ends[-1] + 1 if len(ends) else 0 : t + 1, world] = False
+            self.active[t, world] = False
+            self.episode_ended[t, world] = True
 
 
 class _Buffers:

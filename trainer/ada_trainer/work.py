@@ -23,7 +23,9 @@ from ada_trainer.light import leave_out_compiler, step_without_compiler
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.rollout import Collected, Collector
 from ada_trainer.settings import Settings
-from ada_trainer.simulators import Connect, Connection, JoinedSimulators, SimulatorSet, own_simulators, share
+from ada_trainer.simulators import Connect, Connection, SimulatorSet, other_simulators, own_simulators, share
+
+ANSWER_S = 30.0  # silence after which a simulator counts as lost; a step takes milliseconds
 
 logger = logging.getLogger("ada_trainer.work")
 
@@ -79,20 +81,20 @@ class Work:
             distillation_l2=stage.distillation.l2 if stage.distillation else 0.0,
         )
         step_without_compiler(self._learner.optimizer)
-        addresses = own_simulators(settings.simulator_addresses, group.rank, group.world_size)
+        membership = (settings.simulator_addresses, group.rank, group.world_size)
         self._worlds = share(stage.algorithm.worlds, group.world_size, group.rank)
-        self._simulators = SimulatorSet(addresses, self._worlds, connect)
-        self._joined: JoinedSimulators | None = None
+        self._simulators = SimulatorSet(
+            own_simulators(*membership), self._worlds, connect, other_simulators(*membership)
+        )
         self._collector: Collector | None = None
         self._episodes = 0
 
     def begin(self, frames: int) -> None:
         """Open the worlds; random numbers follow from seed, stage, progress and rank."""
-        self.close()
-        self._joined = self._simulators.open()
+        self._simulators.open()
         stage, seed = self._settings.stage, self._settings.experiment.spec.seed
         self._collector = Collector(
-            self._joined,
+            self._simulators,
             self._worlds,
             self._settings.experiment.spec.environment.players,
             self._network,
@@ -100,6 +102,7 @@ class Work:
             self._lease,
             seed=derive_seed(seed, stage.name, frames, self._group.rank),
             teacher=self._teacher if self._imitates(frames) else None,
+            renewed=self._simulators.renewed,
         )
 
     def load(self, learner: Mapping[str, Any], collector: Mapping[str, Any] | None, frames: int) -> None:
@@ -115,18 +118,10 @@ class Work:
         if collector is not None and self._collector is not None:
             self._collector.load_state_dict(collector)
 
-    def collect(self, frames: int) -> Collected:
-        """Play one unroll in every world. A lost simulator's episodes are dropped, and the unroll begins anew."""
-        if self._simulators.is_back():
-            logger.info("a lost simulator is back")
-            self._reopen(frames)
-        while True:
-            assert self._collector is not None, "begin or load comes first"
-            try:
-                return self._collector.collect()
-            except OSError as error:
-                self._simulators.lose(error)
-                self._reopen(frames)
+    def collect(self) -> Collected:
+        """Play one unroll in every world. A lost simulator's episodes are dropped, the others go on."""
+        assert self._collector is not None, "begin or load comes first"
+        return self._collector.collect()
 
     def update(self, collected: Collected, frames: int) -> Figures:
         """Learn from an unroll together with the group; `frames` is the stage's progress before it."""
@@ -160,16 +155,7 @@ class Work:
 
     def close(self) -> None:
         """Let go of the simulators."""
-        if self._joined is not None:
-            self._joined.close()
-            self._joined = None
-
-    def _reopen(self, frames: int) -> None:
-        """Start all worlds anew; the collector's random numbers go on."""
-        state = self.collector_state()
-        self.begin(frames)
-        if self._collector is not None:
-            self._collector.load_state_dict(state)
+        self._simulators.close()
 
     def _imitates(self, frames: int) -> bool:
         return self._distillation is not None and frames < self._distillation.frames
@@ -222,7 +208,7 @@ def connect_simulator(token: str, generation: int) -> Connect:
     """Return how worlds are opened on a simulator server."""
 
     def connect(address: str, worlds: int) -> Connection:
-        client = SimulatorClient(address, token, generation)
+        client = SimulatorClient(address, token, generation, answer_s=ANSWER_S)
         client.open(worlds)
         return client
 
