@@ -1,6 +1,7 @@
 """Collecting: leases become results, and what was noted is what the learner sees again."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def network(core: str = "gru", seed: int = 1) -> AgentNetwork:
 
 
 def collector(
-    lender: Lender, core: str = "gru", players: int = 1, **options: object
+    lender: Lender, core: str = "gru", players: int = 1, **options: Any
 ) -> tuple[Collector, CountingWorlds]:
     worlds = CountingWorlds(WORLDS, players)
     algorithm = Algorithm(unroll=UNROLL, worlds=WORLDS, discount=0.9, reward_scale=0.5)

@@ -112,7 +112,8 @@ def test_worlds_of_a_lost_simulator_are_opened_elsewhere_and_go_home(quickly: No
 
 
 def test_a_simulator_that_is_missing_at_the_start_is_waited_for_and_then_replaced() -> None:
-    landscape, now, pauses = Landscape(), itertools.count(0, 5), []
+    landscape, now = Landscape(), itertools.count(0, 5)
+    pauses: list[float] = []
     landscape.gone = {"b"}
     ours = SimulatorSet(("a", "b"), 2, landscape.connect, clock=lambda: float(next(now)), sleep=pauses.append)
     ours.open()

@@ -10,7 +10,7 @@ the tasks again. `state_dict` holds the only thing that goes on: the generator f
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -174,7 +174,7 @@ class Collector:
         *,
         seed: int,
         teacher: AgentNetwork | None = None,
-        renewed: Callable[[], Sequence[int]] = tuple,
+        renewed: Callable[[], Iterable[int]] = tuple,
     ) -> None:
         """Act in the worlds of `simulator`, with episodes from `lease`.
 
@@ -242,8 +242,8 @@ class Collector:
         self._episodes.supply(self._simulator, ask=True)
         actions = np.tile(np.array(ACTION_REST, np.int8), (self._worlds, self._players, 1))
         self._timestep = self._simulator.step(actions)
-        for world in self._renewed():
-            self._episodes.drop(int(world))
+        for lost in self._renewed():
+            self._episodes.drop(int(lost))
         for world in np.flatnonzero(self._timestep.episode_started):
             self._episodes.start(int(world))
         self._episodes.supply(self._simulator, ask=True)

@@ -83,7 +83,7 @@ class _Part:
 
     @property
     def count(self) -> int:
-        return self.worlds.stop - self.worlds.start
+        return int(self.worlds.stop - self.worlds.start)
 
     @property
     def is_away(self) -> bool:
@@ -124,6 +124,7 @@ class SimulatorSet:
         self._search: _Search | None = None
         self._last_error = ""
         self.lost = 0  # simulators lost so far
+        self.waited_s = 0.0  # for answers, so far
         begin = 0
         for number, home in enumerate(homes):
             if count := share(worlds, len(homes), number):
@@ -166,11 +167,10 @@ class SimulatorSet:
         self._renewed = []
         going_home = self._found_homes()
         asked = [part for part in self._parts if part.home not in going_home and self._ask(part, actions)]
-        received = {id(part): self._answer(part) for part in asked}
-        for part in self._parts:
-            if received.get(id(part)) is None:
-                received[id(part)] = self._renew(part, going_home.pop(part.home, None))
-        return self._join([received[id(part)] for part in self._parts])
+        answers = {part.home: self._answer(part) for part in asked}
+        return self._join(
+            [answers.get(part.home) or self._renew(part, going_home.get(part.home)) for part in self._parts]
+        )
 
     def renewed(self) -> np.ndarray:
         """Return the worlds, int64 [N], that the last step opened anew: their episodes and assignments are gone."""
@@ -202,11 +202,14 @@ class SimulatorSet:
         return True
 
     def _answer(self, part: _Part) -> TimeStep | None:
+        began = self._clock()
         try:
             return _opened(part).receive()
         except OSError as error:
             self._lose(part, error)
             return None
+        finally:
+            self.waited_s += self._clock() - began
 
     def _lose(self, part: _Part, error: OSError) -> None:
         self.lost += 1
