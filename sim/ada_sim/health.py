@@ -27,18 +27,33 @@ class OpenWorlds(Gauge):
 class HealthPage:
     """What the server says of itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, experiment: str = "") -> None:
+        """Speak for a server of an experiment (`namespace/name`)."""
         self.is_ready = False
-        self._registry = registry = CollectorRegistry()
-        prefix = "ada_simulator_"
-        self.connections = Gauge(prefix + "connections", "Open connections.", registry=registry)
-        self.worlds = OpenWorlds(prefix + "worlds", "Worlds of all connections.", registry=registry)
-        self.generation = Gauge(prefix + "generation", "Newest generation of the training group.", registry=registry)
-        self.timesteps = Counter(prefix + "timesteps", "Timesteps of active worlds.", registry=registry)
-        self.refused = Counter(prefix + "refused", "Requests refused, by reason.", ["reason"], registry=registry)
-        self.step_seconds = Histogram(
-            prefix + "step_seconds", "Time of a request's simulation.", buckets=STEP_SECONDS, registry=registry
+        self._registry = CollectorRegistry()
+        of, registry, prefix = ["experiment"], self._registry, "ada_simulator_"
+        connections = Gauge(prefix + "connections", "Open connections.", of, registry=registry)
+        worlds = OpenWorlds(prefix + "worlds", "Worlds of all connections.", of, registry=registry)
+        generation = Gauge(prefix + "generation", "Newest generation of the training group.", of, registry=registry)
+        timesteps = Counter(prefix + "timesteps", "Timesteps of active worlds.", of, registry=registry)
+        step_seconds = Histogram(
+            prefix + "step_seconds", "Time of a request's simulation.", of, buckets=STEP_SECONDS, registry=registry
         )
+        idle_seconds = Counter(
+            prefix + "idle_seconds",
+            "Time in which connections waited for the trainer's next request, summed over them.",
+            of,
+            registry=registry,
+        )
+        refused = Counter(prefix + "refused", "Requests refused, by reason.", [*of, "reason"], registry=registry)
+        self.connections, self.worlds = connections.labels(experiment), worlds.labels(experiment)
+        self.generation, self.timesteps = generation.labels(experiment), timesteps.labels(experiment)
+        self.step_seconds, self.idle_seconds = step_seconds.labels(experiment), idle_seconds.labels(experiment)
+        self._refused, self._experiment = refused, experiment
+
+    def refuse(self, reason: str) -> None:
+        """Count a request that was refused."""
+        self._refused.labels(self._experiment, reason).inc()
 
     def serve(self, host: str, port: int) -> int:
         """Serve in a thread of its own; returns the port. Raises OSError if it is taken."""

@@ -213,6 +213,7 @@ class SimulatorServer:
 
     def _answer(self, channel: Channel, worlds: Worlds, writer: TimestepWriter, generation: int, count: int) -> None:
         """Receive one request and answer it."""
+        waits = time.perf_counter()
         try:
             head, arrays = channel.receive()
         except ChannelClosed:
@@ -221,6 +222,7 @@ class SimulatorServer:
                 raise RefusedError(Reason.GENERATION, message) from None
             raise
         began = time.perf_counter()
+        self._page.idle_seconds.inc(began - waits)
         if head.generation != generation:
             raise WireError(f"generation {head.generation} on a connection of generation {generation}")
         assignment = read_assignment(arrays)
@@ -236,7 +238,7 @@ class SimulatorServer:
                 worlds.assign(assignment.worlds, assignment.tasks, assignment.trials, assignment.seeds)
             timestep = worlds.step(content) if head.kind is Kind.STEP else _reset(worlds, content)
         except ValueError as error:
-            self._page.refused.labels(Reason.INVALID.name.lower()).inc()
+            self._page.refuse(Reason.INVALID.name.lower())
             channel.send(refusal(generation, Reason.INVALID, str(error)))
             return
         self._page.step_seconds.observe(time.perf_counter() - began)
@@ -245,7 +247,7 @@ class SimulatorServer:
         channel.send(writer.frame(timestep))
 
     def _turn_away(self, channel: Channel, peer: str, reason: Reason, message: str) -> None:
-        self._page.refused.labels(reason.name.lower()).inc()
+        self._page.refuse(reason.name.lower())
         logger.warning("turned %s away: %s", peer, message)
         try:
             channel.set_timeout(FAREWELL_S)
@@ -281,12 +283,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not token:
         return _fail(EXIT_CONFIGURATION, "ADA_TOKEN must be set")
     try:
-        environment = load(options.experiment).spec.environment
+        experiment = load(options.experiment)
     except FileNotFoundError as error:
         return _fail(EXIT_USAGE, str(error))
     except (OSError, InvalidExperiment) as error:
         return _fail(EXIT_CONFIGURATION, str(error))
-    page = HealthPage()
+    environment, metadata = experiment.spec.environment, experiment.metadata
+    page = HealthPage(f"{metadata.namespace}/{metadata.name}")
     server = SimulatorServer(
         lambda count: BatchSim(count, environment, threads=options.threads),
         token,

@@ -193,14 +193,17 @@ def test_bounds_and_counts_must_make_sense() -> None:
 
 
 def test_a_node_serves_its_workers_numbers_and_is_ready_when_they_run(tmp_path: Path) -> None:
-    page = NodePage(tmp_path, clock=lambda: 1000.0)
+    page = NodePage(tmp_path, "default/tiny", "teacher", clock=lambda: 1000.0)
     assert answer(page, "/healthz")[0] == 503
     page.ready = lambda: True
     assert answer(page, "/healthz")[0] == 200
     assert answer(page, "/else")[0] == 404
     metrics = WorkerMetrics("default/tiny", "teacher", 3)
     metrics.counters = {"frames": 7}
-    metrics.losses = {"policyLoss": 0.5, "valueLoss": float("nan")}
+    metrics.losses = {"policyLoss": 0.5, "valueLoss": float("nan"), "gradientNorm": 2.0, "distillationLoss": 0.0}
+    metrics.spend({"collect": 1.0})
+    metrics.spend({"collect": 0.5})
+    metrics.training_since = 980.0
     metrics.checkpoint_time = 990.0
     metrics.write(tmp_path, 0)
     page.restarts["regrouped"] += 2
@@ -210,4 +213,12 @@ def test_a_node_serves_its_workers_numbers_and_is_ready_when_they_run(tmp_path: 
     assert 'ada_trainer_loss{experiment="default/tiny",name="policyLoss",rank="3",stage="teacher"} 0.5' in text
     assert "valueLoss" not in text
     assert f"ada_trainer_checkpoint_age_seconds{{{labels}}} 10.0" in text
-    assert 'ada_trainer_restarts_total{cause="regrouped"} 2.0' in text
+    assert f"ada_trainer_gradient_norm{{{labels}}} 2.0" in text
+    assert "teacher_kl_nats{" not in text, "there is no teacher"
+    spent = 'experiment="default/tiny",part="collect",rank="3",stage="teacher"'
+    assert f"ada_trainer_iteration_seconds{{{spent}}} 0.5" in text
+    assert f"ada_trainer_time_seconds_total{{{spent}}} 1.5" in text
+    assert f"ada_trainer_uncommitted_seconds{{{labels}}} 10.0" in text
+    restarts = 'ada_trainer_restarts_total{cause="%s",experiment="default/tiny",stage="teacher"} %.1f'
+    assert restarts % ("regrouped", 2) in text
+    assert restarts % ("failed", 0) in text

@@ -6,15 +6,19 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ada_curriculum.record import StageRecord
+from ada_curriculum.record import RECENT_TASKS, StageRecord
 
+PREFIX = "ada_curriculum_"
 Records = Callable[[], Iterable[StageRecord]]
 
 
 class StageMetrics(Collector):
     """Gauges and counters by stage; the number of series is bounded by the number of stages."""
 
-    def __init__(self, records: Records, clock: Callable[[], float]) -> None:
+    def __init__(self, experiment: str, records: Records, clock: Callable[[], float]) -> None:
+        """Show the records of an experiment (`namespace/name`)."""
+        self.store_errors = 0
+        self._experiment = experiment
         self._records = records
         self._clock = clock
 
@@ -23,20 +27,39 @@ class StageMetrics(Collector):
         records = list(self._records())
         yield from self._progress(records)
         yield from self._leases(records)
-        figures = GaugeMetricFamily(
-            "ada_curriculum_figure",
-            "Figures of the method: archive size, fitness, staleness.",
-            labels=["stage", "name"],
+        yield from self._figures(records)
+        measures = self._gauge("task_metric", "Mean measure of the tasks trained on lately.", "name")
+        for record in records:
+            for name, value in record.task_metrics().items():
+                measures.add_metric([self._experiment, record.name, name], value)
+        yield measures
+        errors = CounterMetricFamily(
+            PREFIX + "store_errors", "Requests that failed because of the store.", labels=["experiment"]
         )
-        measures = GaugeMetricFamily(
-            "ada_curriculum_task_metric", "Mean measure of the tasks trained on lately.", labels=["stage", "name"]
-        )
+        errors.add_metric([self._experiment], self.store_errors)
+        yield errors
+
+    def _gauge(self, name: str, words: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(PREFIX + name, words, labels=["experiment", "stage", *labels])
+
+    def _figures(self, records: list[StageRecord]) -> Iterator[Metric]:
+        """Yield what the method tells: what all methods of a kind have by names of their own, the rest together."""
+        archive = self._gauge("archive_tasks", "Tasks in the archive.")
+        staleness = self._gauge("staleness_draws", "Mean number of draws and offers since a task was last used.")
+        fitness = self._gauge("fitness", "Quantiles of the archive's fitness, in deviations from the mean.", "quantile")
+        figures = self._gauge("figure", "Figures of the method that have no metric of their own.", "name")
         for record in records:
             for name, value in record.curriculum.method.figures().items():
-                figures.add_metric([record.name, name], value)
-            for name, value in record.task_metrics().items():
-                measures.add_metric([record.name, name], value)
-        yield from (figures, measures)
+                labels = [self._experiment, record.name]
+                if name == "archive_size":
+                    archive.add_metric(labels, value)
+                elif name == "staleness":
+                    staleness.add_metric(labels, value)
+                elif name.startswith("fitness_q"):
+                    fitness.add_metric([*labels, str(int(name.removeprefix("fitness_q")) / 100)], value)
+                else:
+                    figures.add_metric([*labels, name], value)
+        yield from (archive, staleness, fitness, figures)
 
     def _progress(self, records: list[StageRecord]) -> Iterator[Metric]:
         now = self._clock()
@@ -51,33 +74,38 @@ class StageMetrics(Collector):
             "last_progress_timestamp_seconds": ("Time of the newest report.", lambda one: one.last_progress),
             "checkpoint_timestamp_seconds": ("Time of the newest commit.", _checkpoint_time),
             "outstanding_leases": ("Episodes lent out.", lambda one: one.curriculum.outstanding),
+            "recent_tasks": (f"Tasks last trained on, {RECENT_TASKS} at most.", lambda one: one.recent_tasks()[0]),
+            "recent_tasks_distinct": ("Different tasks among them.", lambda one: one.recent_tasks()[1]),
         }
         for name, (words, value_of) in gauges.items():
-            family = GaugeMetricFamily(f"ada_curriculum_{name}", words, labels=["stage"])
+            family = self._gauge(name, words)
             for record in records:
                 value = value_of(record)
                 if value is not None:
-                    family.add_metric([record.name], value)
+                    family.add_metric([self._experiment, record.name], value)
             yield family
 
     def _leases(self, records: list[StageRecord]) -> Iterator[Metric]:
-        leases = CounterMetricFamily("ada_curriculum_leases", "Episodes lent.", labels=["stage", "purpose"])
-        results = CounterMetricFamily(
-            "ada_curriculum_results", "Results by what became of them.", labels=["stage", "fate"]
-        )
-        timesteps = CounterMetricFamily(
-            "ada_curriculum_timesteps", "Timesteps of reported episodes by whether they were learned from.",
-            labels=["stage", "learned"],
+
+        def counter(name: str, words: str, label: str) -> CounterMetricFamily:
+            return CounterMetricFamily(PREFIX + name, words, labels=["experiment", "stage", label])
+
+        leases = counter("leases", "Episodes lent.", "purpose")
+        results = counter("results", "Results by what became of them.", "fate")
+        timesteps = counter(
+            "timesteps", "Timesteps of reported episodes by whether they were learned from: the share of replay.",
+            "learned",
         )  # fmt: skip
         for record in records:
             counts = record.curriculum.counts
+            labels = [self._experiment, record.name]
             for name, count in sorted(counts.items()):
                 if name.startswith("lent_"):
-                    leases.add_metric([record.name, name.removeprefix("lent_")], count)
+                    leases.add_metric([*labels, name.removeprefix("lent_")], count)
             for fate in ("applied", "ignored", "expired"):
-                results.add_metric([record.name, fate], counts[fate])
-            timesteps.add_metric([record.name, "true"], counts["learned_timesteps"])
-            timesteps.add_metric([record.name, "false"], counts["other_timesteps"])
+                results.add_metric([*labels, fate], counts[fate])
+            timesteps.add_metric([*labels, "true"], counts["learned_timesteps"])
+            timesteps.add_metric([*labels, "false"], counts["other_timesteps"])
         yield from (leases, results, timesteps)
 
 

@@ -169,6 +169,10 @@ class StageRecord:
         """Return the means of the measures of recently trained tasks, as far as they are worked out."""
         return self._measures.mean(list(self._recent_tasks))
 
+    def recent_tasks(self) -> tuple[int, int]:
+        """Return of how many recently trained tasks we know, and how many different ones they are."""
+        return len(self._recent_tasks), len(set(self._recent_tasks))
+
     def _point(self, request: AdvanceRequest, now: float) -> dict[str, object]:
         self._measures.ask_for(reversed(self._recent_tasks))
         figures: Mapping[str, float] = {

@@ -60,6 +60,8 @@ class CurriculumService:
         self._store = store
         self._authorization = f"Bearer {token}".encode()
         self._clock = clock
+        name = f"{experiment.metadata.namespace}/{experiment.metadata.name}"
+        self._metrics = StageMetrics(name, self._known_records, clock)
         self._records = {stage.name: self._new_record(stage.name) for stage in experiment.spec.stages}
         self._order: list[str] = []  # of first registration
         self._durable_write = {name: asyncio.Lock() for name in self._records}
@@ -75,7 +77,7 @@ class CurriculumService:
         """Return the web application."""
         application = web.Application(client_max_size=requests.MAX_BODY_BYTES, middlewares=[self._guard])
         registry = CollectorRegistry()
-        registry.register(StageMetrics(self._known_records, self._clock))
+        registry.register(self._metrics)
 
         async def metrics(request: web.Request) -> web.Response:
             return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -127,6 +129,7 @@ class CurriculumService:
         except (CheckpointError, SnapshotError, ResultRefusedError) as error:
             return _error(400, str(error))
         except StoreError as error:
+            self._metrics.store_errors += 1
             logger.warning("%s %s: %s", request.method, request.path, error)
             return _error(503, str(error))
         except web.HTTPException as error:

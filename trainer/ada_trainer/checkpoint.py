@@ -187,6 +187,7 @@ class Committer:
         self._running: Future[StoredCheckpoint] | None = None
         self.last: StoredCheckpoint | None = None
         self.duration_s = 0.0
+        self.commits = self.errors = 0
 
     @property
     def is_busy(self) -> bool:
@@ -223,7 +224,12 @@ class Committer:
 
     def _commit(self, snapshot: Snapshot) -> StoredCheckpoint:
         began = time.monotonic()
-        checkpoint = write(self._store, self._settings, self._generation, snapshot, self._resumed_from)
+        try:
+            checkpoint = write(self._store, self._settings, self._generation, snapshot, self._resumed_from)
+        except (CheckpointError, StoreError):
+            self.errors += 1
+            raise
+        self.commits += 1
         self.duration_s = time.monotonic() - began
         logger.info("committed %s in %.2f s", checkpoint.uri, self.duration_s)
         self._announce(checkpoint)

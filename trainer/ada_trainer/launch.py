@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         if is_trained(settings):
             logger.info("stage %s is trained already", settings.stage.name)
             return EXIT_DONE
-        page = NodePage(scratch)
+        page = NodePage(scratch, settings.name, settings.stage.name)
         page.serve(settings.host, settings.port)
         logger.info("stage %s: waiting for the group at %s", settings.stage.name, settings.rendezvous_address)
         prepare_environment(settings, scratch)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import torch
+
 from ada_curriculum.client import CurriculumClient, CurriculumError, GenerationOver
 from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint
 from ada_curriculum.record import snapshot_score
@@ -197,7 +199,7 @@ class Worker:
         learner = dict(restored.learner)
         self.counts = Counts(**learner.pop("counts"))
         self.restored_frames = self.committed_frames = manifest.frames
-        self.metrics.checkpoint_time = manifest.time
+        self.metrics.checkpoint_time = manifest.time if self.group.is_leader else None  # who hears of the next ones
         self.metrics.gauges["checkpoint_frames"] = manifest.frames
         same_group = len(restored.collectors) == self.group.world_size
         collector = restored.collectors[self.group.rank] if same_group else None
@@ -205,6 +207,7 @@ class Worker:
 
     def train(self) -> Ending:
         """Go through the schedule until the stage has its frames or the group is to stop."""
+        self.metrics.training_since = time.time() if self.group.is_leader else None
         while self.counts.frames < self.settings.stage.frames:
             if self.watchdog is not None:
                 self.watchdog.step()
@@ -311,18 +314,30 @@ class Worker:
         if self.metrics_directory is None:
             return
         metrics, total = self.metrics, sum(seconds.parts.values())
-        metrics.counters = {**vars(self.counts), **self.work.totals()}
+        metrics.counters = {
+            **vars(self.counts),
+            **self.work.totals(),
+            "commits": self.committer.commits,
+            "store_errors": self.committer.errors,
+        }
         metrics.gauges |= {
             "world_size": self.group.world_size,
             "generation": self.generation,
             "frames_per_second": figures.frames * self.group.world_size / total if total > 0 else 0.0,
-            "goodput": (seconds.parts["collect"] + seconds.parts["update"]) / total if total > 0 else 0.0,
+            "goodput_ratio": (seconds.parts["collect"] + seconds.parts["update"]) / total if total > 0 else 0.0,
             "checkpoint_duration_seconds": self.committer.duration_s,
             "resident_bytes": resident_bytes(),
+            **device_memory(self.group.device),
             "learning_rate": figures.losses.get("learningRate", 0.0),
         }
-        metrics.losses, metrics.seconds = numbers(figures.losses), seconds.parts
+        metrics.losses = numbers(figures.losses)
+        metrics.spend(seconds.parts)
         metrics.write(self.metrics_directory, self.group.local_rank)
+
+
+def device_memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory that tensors had on a device of its own; nothing for the CPU."""
+    return {"device_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
 class Stopwatch:

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 METRICS_DIRECTORY_VARIABLE = "ADA_METRICS_DIRECTORY"
 PREFIX = "ada_trainer_"
 LABELS = ("experiment", "stage", "rank")
+REQUEST_S = 10.0  # for a client to say what it wants
 
 COUNTERS = {
     "frames": "Frames learned from by the whole group, since the stage began.",
@@ -29,17 +30,28 @@ COUNTERS = {
     "skipped_updates": "Updates left out because loss or gradient was not finite.",
     "episodes": "Episodes finished by this worker since it started.",
     "simulators_lost": "Connections to simulators lost by this worker since it started.",
+    "simulator_wait_seconds": "Time in which this worker waited for simulators, since it started.",
+    "commits": "Checkpoints committed by this worker since it started.",
+    "store_errors": "Commits that failed since this worker started.",
 }
 GAUGES = {
     "world_size": "Workers of the group.",
     "generation": "Membership of the group.",
     "learning_rate": "Step of the optimiser.",
     "frames_per_second": "Frames a second of the whole group, last iteration.",
-    "goodput": "Share of this worker's time that went into collecting and learning.",
+    "goodput_ratio": "Share of the last iteration that went into collecting and learning.",
     "checkpoint_frames": "Frames of the newest committed checkpoint.",
     "checkpoint_duration_seconds": "Time the newest commit took.",
     "resident_bytes": "Resident memory of this worker.",
+    "device_bytes": "Most memory that this worker's tensors had on its device, since it started.",
 }
+# Figures of the last update that have a metric of their own: its name and what it tells.
+FIGURES = {
+    "gradientNorm": ("gradient_norm", "Norm of the gradient before it was scaled down, last update."),
+    "entropy": ("policy_entropy_nats", "Entropy of the policy over the action groups, last update."),
+    "distillationLoss": ("teacher_kl_nats", "KL(teacher || student), last update; only while a teacher is imitated."),
+}
+RESTART_CAUSES = ("failed", "regrouped")
 
 
 @dataclass
@@ -49,12 +61,20 @@ class WorkerMetrics:
     experiment: str
     stage: str
     rank: int
-    counters: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, float] = field(default_factory=dict)
     gauges: dict[str, float] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)  # by name
     seconds: dict[str, float] = field(default_factory=dict)  # of the last iteration, by part
+    total_seconds: dict[str, float] = field(default_factory=dict)  # since it started, by part
+    training_since: float | None = None  # seconds since 1970; only of the worker that commits
     checkpoint_time: float | None = None  # seconds since 1970
     updated: float = 0.0  # seconds since 1970
+
+    def spend(self, seconds: Mapping[str, float]) -> None:
+        """Take the times of an iteration, by part."""
+        self.seconds = dict(seconds)
+        for part, value in seconds.items():
+            self.total_seconds[part] = self.total_seconds.get(part, 0.0) + value
 
     def write(self, directory: Path, local_rank: int) -> None:
         """Replace this worker's file as a whole."""
@@ -77,8 +97,11 @@ def resident_bytes() -> int:
 class NodePage(Collector):
     """What a node serves."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, directory: Path, experiment: str = "", stage: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
         """Read workers' files from `directory`."""
+        self._labels = [experiment, stage]
         self.ready: Callable[[], bool] = lambda: False
         self.restarts: Counter[str] = Counter()  # of this node's workers, by cause
         self._directory = directory
@@ -98,9 +121,11 @@ class NodePage(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of every worker of this node."""
-        restarts = CounterMetricFamily(PREFIX + "restarts", "Starts anew of this node's workers.", labels=["cause"])
-        for cause, count in self.restarts.items():
-            restarts.add_metric([cause], count)
+        restarts = CounterMetricFamily(
+            PREFIX + "restarts", "Starts anew of this node's workers.", labels=["experiment", "stage", "cause"]
+        )
+        for cause in RESTART_CAUSES:  # a count that begins at 0 can be seen to grow
+            restarts.add_metric([*self._labels, cause], self.restarts[cause])
         yield restarts
         workers = list(self._read())
         for name, text in COUNTERS.items():
@@ -110,18 +135,34 @@ class NodePage(Collector):
         yield _gauge(
             "loss",
             "Losses and other figures of the last update, by name.",
-            [(worker, [name], value) for worker in workers for name, value in worker.losses.items()],
+            [
+                (worker, [name], value)
+                for worker in workers
+                for name, value in worker.losses.items()
+                if name not in FIGURES and name != "learningRate"
+            ],
             "name",
         )
+        for figure, (name, text) in FIGURES.items():
+            yield _gauge(name, text, [(worker, [], _figure(worker, figure)) for worker in workers])
         yield _gauge(
             "iteration_seconds",
             "Time of the last iteration, by part.",
             [(worker, [part], value) for worker in workers for part, value in worker.seconds.items()],
             "part",
         )
+        spent = CounterMetricFamily(
+            PREFIX + "time_seconds", "Time since it started, by part.", labels=[*LABELS, "part"]
+        )
+        for worker in workers:
+            for part, value in worker.total_seconds.items():
+                spent.add_metric([*_labels(worker), part], value)
+        yield spent
         now = self._clock()
         ages: list[Value] = [(worker, [], _age(worker.checkpoint_time, now)) for worker in workers]
         yield _gauge("checkpoint_age_seconds", "Time since the newest commit.", ages)
+        unsaved: list[Value] = [(worker, [], _unsaved(worker, now)) for worker in workers]
+        yield _gauge("uncommitted_seconds", "Time trained since the newest commit, or since this group began.", unsaved)
         beats: list[Value] = [(worker, [], _age(worker.updated, now)) for worker in workers]
         yield _gauge("progress_age_seconds", "Time since this worker's last iteration.", beats)
 
@@ -135,6 +176,18 @@ class NodePage(Collector):
 
 def _age(moment: float | None, now: float) -> float | None:
     return None if moment is None else max(0.0, now - moment)
+
+
+def _unsaved(worker: WorkerMetrics, now: float) -> float | None:
+    """Return for how long training would be lost if it ended now; what was done before this group is not ours."""
+    if worker.training_since is None:
+        return None
+    return _age(max(worker.training_since, worker.checkpoint_time or 0.0), now)
+
+
+def _figure(worker: WorkerMetrics, name: str) -> float | None:
+    value = worker.losses.get(name)
+    return None if name == "distillationLoss" and value == 0.0 else value
 
 
 def _labels(worker: WorkerMetrics) -> list[str]:
@@ -159,6 +212,8 @@ def _gauge(name: str, text: str, values: list[Value], label: str | None = None) 
 
 def _handler(page: NodePage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_S
+
         def do_GET(self) -> None:
             status, body = answer(page, self.path)
             self.send_response(status)

@@ -352,7 +352,6 @@ class _History:
         self.trial_ended[t] = timestep.trial_ended
         self.episode_ended[t] = timestep.episode_ended
 
-
     def drop(self, t: int, worlds: list[int]) -> None:
         """Note that these worlds were lost with the step at t: nothing of their last episodes is learned from.
 

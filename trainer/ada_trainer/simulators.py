@@ -124,7 +124,7 @@ class SimulatorSet:
         self._search: _Search | None = None
         self._last_error = ""
         self.lost = 0  # simulators lost so far
-        self.waited_s = 0.0  # for answers, so far
+        self.waited_s = 0.0  # for timesteps, so far
         begin = 0
         for number, home in enumerate(homes):
             if count := share(worlds, len(homes), number):

@@ -149,9 +149,13 @@ class Work:
         """Return what the next unroll depends on, this worker's own."""
         return dict(self._collector.state_dict()) if self._collector is not None else {}
 
-    def totals(self) -> dict[str, int]:
+    def totals(self) -> dict[str, float]:
         """Return counters for the metrics."""
-        return {"episodes": self._episodes, "simulators_lost": self._simulators.lost}
+        return {
+            "episodes": self._episodes,
+            "simulators_lost": self._simulators.lost,
+            "simulator_wait_seconds": self._simulators.waited_s,
+        }
 
     def close(self) -> None:
         """Let go of the simulators."""
