@@ -1,6 +1,6 @@
 """Install what the tests need beyond the virtual environment, once: `make test` runs this first.
 
-Installs a browser and what real nodes need, as root on Debian, and builds the test cluster's programs and the object
+Installs a browser, what real nodes need and Prometheus, as root on Debian, and builds the test cluster's programs and the object
 store from Go modules (kept in a cache folder). What can't be had is said here, and the tests that need it say so again.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 
 
-# Debian package and the file that says it is there: a browser, and what real nodes need.
+# Debian package and the file that says it is there: a browser, what real nodes need, and what tests the alerts.
 PACKAGES = {
     "chromium": "/usr/bin/chromium",
     "iproute2": "/usr/sbin/ip",
@@ -22,6 +22,7 @@ PACKAGES = {
     "libseccomp-dev": "/usr/include/seccomp.h",
     "pkg-config": "/usr/bin/pkg-config",
     "gcc": "/usr/bin/gcc",
+    "prometheus": "/usr/bin/promtool",
 }
 
 

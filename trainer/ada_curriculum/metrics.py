@@ -6,7 +6,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ada_curriculum.record import RECENT_TASKS, StageRecord
+from ada_curriculum.record import RECENT_EPISODES, StageRecord
 
 PREFIX = "ada_curriculum_"
 Records = Callable[[], Iterable[StageRecord]]
@@ -74,8 +74,11 @@ class StageMetrics(Collector):
             "last_progress_timestamp_seconds": ("Time of the newest report.", lambda one: one.last_progress),
             "checkpoint_timestamp_seconds": ("Time of the newest commit.", _checkpoint_time),
             "outstanding_leases": ("Episodes lent out.", lambda one: one.curriculum.outstanding),
-            "recent_tasks": (f"Tasks last trained on, {RECENT_TASKS} at most.", lambda one: one.recent_tasks()[0]),
-            "recent_tasks_distinct": ("Different tasks among them.", lambda one: one.recent_tasks()[1]),
+            "recent_episodes": (
+                f"Episodes last trained on, {RECENT_EPISODES} at most.",
+                lambda one: one.trained_tasks()[0],
+            ),
+            "recent_tasks": ("Different tasks among them.", lambda one: one.trained_tasks()[1]),
         }
         for name, (words, value_of) in gauges.items():
             family = self._gauge(name, words)

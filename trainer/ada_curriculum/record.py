@@ -59,6 +59,7 @@ class StageRecord:
         self._measures = measures
         self._recent_returns: deque[tuple[float, ...]] = deque(maxlen=RECENT_EPISODES)
         self._recent_tasks: deque[int] = deque(maxlen=RECENT_TASKS)
+        self._trained_tasks: deque[int] = deque(maxlen=RECENT_EPISODES)  # for the metrics alone: in no snapshot
         self._speed: deque[tuple[float, int]] = deque()  # (time, frames)
         self._timesteps_at_point = (0, 0)
 
@@ -80,6 +81,7 @@ class StageRecord:
             if one.order.learn:
                 self._recent_returns.append(one.result.returns)
                 self._recent_tasks.append(one.order.task)
+                self._trained_tasks.append(one.order.task)
 
     def advance(self, request: AdvanceRequest, now: float) -> None:
         """Take how far the group has come, and add a point to the history if one is due."""
@@ -169,9 +171,9 @@ class StageRecord:
         """Return the means of the measures of recently trained tasks, as far as they are worked out."""
         return self._measures.mean(list(self._recent_tasks))
 
-    def recent_tasks(self) -> tuple[int, int]:
-        """Return of how many recently trained tasks we know, and how many different ones they are."""
-        return len(self._recent_tasks), len(set(self._recent_tasks))
+    def trained_tasks(self) -> tuple[int, int]:
+        """Return how many of the last trained episodes we know, and how many different tasks they are of."""
+        return len(self._trained_tasks), len(set(self._trained_tasks))
 
     def _point(self, request: AdvanceRequest, now: float) -> dict[str, object]:
         self._measures.ask_for(reversed(self._recent_tasks))
