@@ -1,8 +1,8 @@
 """Install what the tests need beyond the virtual environment, once: `make test` runs this first.
 
 Installs a browser, Prometheus and what real nodes need, as root on Debian, and builds the test cluster's programs and
-the object store from Go modules (kept in a cache folder). What can't be had is said here, and the tests that need it say
-so again.
+the object store from Go modules (kept in a cache folder). What can't be had is said here, and the tests that need it
+say so again.
 """
 
 import os
