@@ -7,6 +7,7 @@ they come and go, and is empty when the run is over. Everything listens on loopb
 import json
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,7 +89,8 @@ def _handler(page: MetricsPage) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", CONTENT_TYPE_LATEST if found else "text/plain; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who asked did not wait
+                self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it
             """Say nothing: Prometheus comes every few seconds."""
