@@ -71,6 +71,12 @@ def _some_task(environment: Environment) -> Iterator[Found]:
         yield "generatedWeight", environment.generated_weight
 
 
+def _room_for_games(environment: Environment) -> Iterator[Found]:
+    size, rules = environment.world.size.max, environment.game.rules.max
+    if environment.generated_weight > 0 and ((size - 1) // 2) ** 2 < environment.players + rules + 2:
+        yield "world.size.max", size
+
+
 def _distinct_templates(environment: Environment) -> Iterator[Found]:
     return _repeated("templates", "name", [template.name for template in environment.templates])
 
@@ -174,6 +180,13 @@ RULES: tuple[Rule, ...] = (
         "self.generatedWeight > 0.0 || self.templates.size() > 0",
         "there are no tasks: set generatedWeight above 0 or name templates",
         _some_task,
+    ),
+    Rule(  # a chain of n rules needs at most n + 2 objects, and nothing stands beside anything else
+        Environment,
+        "self.generatedWeight == 0.0 || ((self.world.size.max - 1) / 2) * ((self.world.size.max - 1) / 2) "
+        ">= self.players + self.game.rules.max + 2",
+        "world.size.max is too small for the objects that game.rules.max needs: allow larger worlds or fewer rules",
+        _room_for_games,
     ),
     Rule(
         Environment,

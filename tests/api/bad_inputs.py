@@ -126,6 +126,12 @@ BAD_INPUTS: tuple[tuple[str, Change, str, str], ...] = (
     ("null-in-a-list", put("spec.evaluation.trials", [1, None]), "spec.evaluation.trials[1]", "whole number"),
     # --- choices and patterns
     (
+        "worlds-too-small-for-their-games",
+        put("spec.environment.world", {"size": {"min": 6, "max": 6}}),
+        "spec.environment.world.size.max",
+        "too small for the objects",
+    ),
+    (
         "unknown-observation",
         put("spec.environment.observation", "pixel"),
         "spec.environment.observation",

@@ -257,3 +257,14 @@ def test_the_count_is_the_number_of_games_where_that_can_be_enumerated() -> None
     tasks = [each.task for side in (False, True) for each in drawn(environment, 2500, held_out=side)]
     with_player = {task.game.goals for task in tasks if task.game.goals[0].first == PLAYER_1}
     assert len(with_player) == distinct_games(environment) == 4 * 2 * 12
+
+
+def test_worlds_too_small_for_their_games_are_refused() -> None:
+    crowded = Environment(
+        world=WorldRanges(size=IntRange(min=6, max=6), levels=IntRange(min=1, max=2), wall_density=0.1),
+        game=GameRanges(rules=IntRange(min=3, max=3)),
+    )
+    generator = Generator(crowded)
+    with pytest.raises(ValueError, match="has room for what its game needs: allow larger worlds"):
+        for number in range(20):
+            generator.task(number)

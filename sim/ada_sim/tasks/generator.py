@@ -45,6 +45,7 @@ _WORLD_STREAM, _GAME_STREAM, _PLACE_STREAM = 1, 2, 3
 _RELATIONS = tuple(Relation)
 _FLOOR = int(Tile.FLOOR)
 _MAX_PLACED = 40
+MOST_DRAWS = 1000  # of a world for one task
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,12 @@ class Generator:
             self._spots,
             *(buffer.goal, buffer.rules, buffer.chain, buffer.objects, buffer.hidings, buffer.counts, buffer.types),
         )
+        if size == 0:
+            world = environment.world
+            raise ValueError(
+                f"task {number}: none of {MOST_DRAWS} worlds of environment.world.size {world.size.min} to "
+                f"{world.size.max} has room for what its game needs: allow larger worlds or fewer rules"
+            )
         task = Task(
             world=_frozen_world(self._tiles[:size, :size], self._level_map[:size, :size]),
             game=_game(buffer, environment.players),
@@ -156,7 +163,8 @@ def _draw_task(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Draw world, game and places, each from its seed of `seeds`, uint64 [3]; return the world's size.
 
-    A world that has no room for what the game needs is replaced by the next of its stream.
+    A world that has no room for what the game needs is replaced by the next of its stream. Returns 0 where
+    MOST_DRAWS worlds had no room.
     """
     state[0] = seeds[1]
     make_game(
@@ -165,10 +173,11 @@ def _draw_task(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     world_state = np.array([seeds[0]], np.uint64)
     state[0] = seeds[2]
-    while True:
+    for _ in range(MOST_DRAWS):
         size = make_world(world_state, sizes, level_range, density, held_out, tiles, levels, home, queue)
         if _place(state, size, tiles, levels, home, players, objects, counts, spots, queue):
             return size
+    return 0
 
 
 @njit(cache=True)
