@@ -85,7 +85,7 @@ class AdaRun:
         raise AssertionError(f"not within {PATIENCE_S} s:\n{self.text()}\n{json.dumps(self.status(), indent=1)}")
 
     def processes(self, *words: str) -> list[int]:
-        """Return our programs' processes whose command line has all these words; without words, all processes."""
+        """Return our programs' processes that have all these words in command line and name; without words, all."""
         mark = f"ADA_STORE={(self.directory / 'store').as_uri()}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -93,6 +93,7 @@ class AdaRun:
                 try:
                     environment = (entry / "environ").read_bytes()
                     command = (entry / "cmdline").read_bytes().decode().split("\0")
+                    command.append((entry / "comm").read_text().strip())
                 except (FileNotFoundError, ProcessLookupError, PermissionError):
                     continue
                 is_init = any(word.endswith("init.py") for word in command)

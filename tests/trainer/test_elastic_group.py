@@ -15,6 +15,7 @@ from ada_api.progress import StageProgress
 from ada_curriculum.client import CurriculumClient, CurriculumError
 from ada_curriculum.store import open_store
 from ada_trainer import checkpoint as checkpoints
+from ada_trainer.elastic.template import WORKER_NAME
 
 _spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
 assert _spec is not None and _spec.loader is not None
@@ -72,11 +73,10 @@ class Machine:
         self.start(f"node-{node}", 20 + node, "ada_trainer", *LAUNCH, "--experiment", str(self.experiment))
 
     def worker_of(self, node: int) -> int | None:
-        children = Path(f"/proc/{self.processes[f'node-{node}'].pid}/task")
-        for task in children.glob("*/children") if children.exists() else ():
-            for pid in task.read_text().split():
-                if b"train" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                    return int(pid)
+        for child in children_of(self.processes[f"node-{node}"].pid):
+            for pid in children_of(child):
+                if Path(f"/proc/{pid}/comm").read_text() == f"{WORKER_NAME}\n":
+                    return pid
         return None
 
     def progress(self) -> StageProgress:
@@ -106,6 +106,11 @@ class Machine:
                 process.kill()
         for process in self.processes.values():
             process.wait()
+
+
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.glob("*/children") for child in task.read_text().split()]
 
 
 @pytest.fixture
@@ -154,7 +159,7 @@ def test_a_group_goes_on_after_a_worker_is_killed_and_ends_the_stage(machine: Ca
     assert progress.checkpoint is not None and progress.checkpoint.digest == found.digest
     assert here.store.head("run/teacher-2.json") is not None, "each membership says where its numbers come from"
     log = (here.directory / "node-0.log").read_text() + (here.directory / "node-1.log").read_text()
-    assert "starts from file:" in log, "the second membership goes on from a commit"
+    assert "goes on from the memory of worker" in log, "the second membership lost nothing that a survivor knew"
 
 
 @pytest.mark.timeout(600)

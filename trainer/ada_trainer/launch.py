@@ -18,8 +18,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ada_trainer.elastic.memory import SLOTS_VARIABLE, make_slots
 from ada_trainer.elastic.names import AGENT_VARIABLE
 from ada_trainer.elastic.processes import own_address, split_address, wait_for_listener
+from ada_trainer.elastic.template import member, start_template
 from ada_trainer.elastic.verdict import agent_exit_code
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, NodePage
@@ -40,11 +42,11 @@ RENDEZVOUS = {
     "is_host": "0",
     "read_timeout": 20,
     "join_timeout": 600,
-    "last_call_timeout": 3,
+    "last_call_timeout": 2,
     "close_timeout": 5,
     "heartbeat_timeout": 5,
     "keep_alive_interval": 1,
-    "keep_alive_max_attempt": 5,
+    "keep_alive_max_attempt": 4,
     "timeout": 600,
 }
 
@@ -74,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         page.serve(settings.host, settings.port)
         logger.info("stage %s: waiting for the group at %s", settings.stage.name, settings.rendezvous_address)
         prepare_environment(settings, scratch)
+        start_template()
         return keep_going(settings, to_arguments(options), scratch, page)
     except ToldToStop:
         return EXIT_STOPPED
@@ -113,6 +116,7 @@ def prepare_environment(settings: Settings, scratch: Path) -> None:
     os.environ[METRICS_DIRECTORY_VARIABLE] = str(scratch)
     os.environ[AGENT_VARIABLE] = str(os.getpid())
     workers = settings.stage.trainer.workers_per_node
+    os.environ[SLOTS_VARIABLE] = make_slots(workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
     host, port = split_address(settings.rendezvous_address)
     address = own_address(settings.host, host, port)
@@ -174,8 +178,8 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         spec = WorkerSpec(
             role="trainer",
             local_world_size=settings.stage.trainer.workers_per_node,
-            entrypoint=sys.executable,
-            args=("-m", "ada_trainer", "train", *arguments),
+            entrypoint=member,
+            args=tuple(arguments),
             rdzv_handler=handler,
             max_restarts=WORKER_RESTARTS,
             monitor_interval=MONITOR_INTERVAL_S,
@@ -184,7 +188,7 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         agent = TrainerAgent(
             spec,
             logs,
-            environment=os.environ,
+            start_method="forkserver",
             restarts=page.restarts,
             exit_barrier_timeout=EXIT_BARRIER_S,
             shutdown_timeout=SHUTDOWN_S,

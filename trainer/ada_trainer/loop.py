@@ -29,9 +29,8 @@ from ada_curriculum.store import ObjectStore, StoreError, open_store
 from ada_trainer import resuming, run_record
 from ada_trainer.checkpoint import Committer, Restored, Snapshot, history_bytes
 from ada_trainer.elastic import group as groups
+from ada_trainer.elastic import memory
 from ada_trainer.elastic.group import Group
-from ada_trainer.elastic.names import AGENT_VARIABLE
-from ada_trainer.elastic.processes import die_with_parent
 from ada_trainer.elastic.verdict import leave_verdict
 from ada_trainer.elastic.watchdog import Watchdog
 from ada_trainer.exits import (
@@ -46,10 +45,12 @@ from ada_trainer.exits import (
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, WorkerMetrics, numbers, resident_bytes
 from ada_trainer.settings import Settings, parse, read_settings
 from ada_trainer.simulators import Connect, SimulatorsGoneError
-from ada_trainer.snapshot import pack
+from ada_trainer.snapshot import pack, unpack
+from ada_trainer.stopwatch import Stopwatch
 from ada_trainer.work import Figures, Work, connect_simulator
 
 CURRICULUM_PATIENCE_S = 180.0
+NOT_COMMITTED = -1
 
 EXPECTED = (
     ConfigurationError,
@@ -91,14 +92,18 @@ class Wishes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one worker; returns its exit code."""
+    """Run one worker; ends the process with its exit code."""
+    # Threads of torch's collectives may still wait for peers that are gone; nothing is left to be done for them.
+    os._exit(work(arguments))
+
+
+def work(arguments: Sequence[str]) -> int:
+    """Be one worker; returns its exit code, once everything is said."""
     options = parse("train", arguments)
     rank = os.environ.get("RANK", "0")
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {rank} %(name)s: %(message)s")
     told = threading.Event()
     try:
-        if (agent := os.environ.get(AGENT_VARIABLE)) is not None:
-            die_with_parent(int(agent))
         code, message = run(read_settings(options), told), ""
     except EXPECTED as error:
         code, message = exit_code(error, told), f"{type(error).__name__}: {error}"
@@ -110,8 +115,7 @@ def main(arguments: Sequence[str]) -> int:
         leave_verdict(message)
     logging.shutdown()
     sys.stderr.flush()
-    # Threads of torch's collectives may still wait for peers that are gone; nothing is left to be done for them.
-    os._exit(code)
+    return code
 
 
 def exit_code(error: Exception, told: threading.Event) -> int:
@@ -137,12 +141,17 @@ def run(settings: Settings, told: threading.Event) -> int:
         watchdog.start()
     client = CurriculumClient(settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S)
     store = open_store(settings.store_uri)
-    start = resuming.agree_on_start(settings, group, store, client)
+    slots = memory.own_slots(os.environ, group.local_rank)
+    kept = memory.newest_kept(slots, settings.rendezvous_id, settings.stage.name)
+    start = resuming.agree_on_start(settings, group, store, client, kept)
     if group.is_leader:
         record_run(settings, store, start.generation)
-    worker = Worker(settings, group, store, client, start, told, watchdog)
+    worker = Worker(settings, group, store, client, start, told, watchdog, slots=slots)
     try:
-        worker.restore(resuming.read_start(settings, start))
+        if start.mark is not None:
+            worker.adopt(start.mark, resuming.receive_kept(group, start, kept))
+        else:
+            worker.restore(resuming.read_start(settings, start))
         ending = worker.train()
     finally:
         if watchdog is not None:
@@ -152,10 +161,13 @@ def run(settings: Settings, told: threading.Event) -> int:
 
 
 def record_run(settings: Settings, store: ObjectStore, generation: int) -> None:
-    """Write down where this membership's numbers will come from."""
+    """Write down where this membership's numbers will come from; a store that is down does not stop it."""
     record = run_record.capture(settings.experiment, settings.stage.name)
     name = f"run/{settings.stage.name}-{generation}.json"
-    store.put(name, json.dumps({**record, "config_digest": settings.config_digest}, indent=1).encode())
+    try:
+        store.put(name, json.dumps({**record, "config_digest": settings.config_digest}, indent=1).encode())
+    except StoreError as error:
+        logger.warning("no run record of generation %d: %s", generation, error)
 
 
 class Worker:
@@ -171,8 +183,13 @@ class Worker:
         told: threading.Event,
         watchdog: Watchdog | None = None,
         connect: Connect | None = None,
+        slots: Sequence[Path] = (),
     ) -> None:
-        """Prepare; `connect` reaches simulator servers unless something else is given."""
+        """Prepare; `connect` reaches simulator servers unless something else is given.
+
+        Args:
+            slots: memory of the agent, for snapshots that outlive this worker.
+        """
         self.settings, self.group, self.client = settings, group, client
         self.stage = settings.stage.name
         self.generation = start.generation
@@ -186,6 +203,7 @@ class Worker:
         self.committer = Committer(store, settings, start.generation, resumed, self._announce)
         self.restored_frames = self.committed_frames = 0
         self.last_commit = time.monotonic()
+        self.start, self.keeper = start, memory.Keeper(slots)
         self.metrics = WorkerMetrics(settings.name, self.stage, group.rank)
         directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
         self.metrics_directory = Path(directory) if directory else None
@@ -205,6 +223,16 @@ class Worker:
         collector = restored.collectors[self.group.rank] if same_group else None
         self.work.load(learner, collector, self.counts.frames)
 
+    def adopt(self, mark: memory.Mark, state: bytes) -> None:
+        """Go on from a snapshot that a member of the group before had in memory: as new as its last update."""
+        learner = unpack(state)
+        self.counts = Counts(**learner.pop("counts"))
+        self.restored_frames = NOT_COMMITTED
+        self.committed_frames = mark.committed_frames
+        age_s = max(0.0, time.time() - mark.committed_at)
+        self.last_commit -= min(age_s, self.settings.experiment.spec.checkpoint.interval_seconds)
+        self.work.load(learner, None, self.counts.frames)
+
     def train(self) -> Ending:
         """Go through the schedule until the stage has its frames or the group is to stop."""
         self.metrics.training_since = time.time() if self.group.is_leader else None
@@ -219,6 +247,7 @@ class Worker:
             figures = self.work.update(experience, self.counts.frames)
             seconds.lap("update")
             self._count(figures.frames, figures.updates, figures.skipped_updates)
+            self.keeper.offer(self._mark(), self._packed_learner)
 
             # Episodes that ended go back to the curriculum; then all workers learn what is wanted of them.
             self.client.report(self.stage, self.generation, self.name, figures.results)
@@ -238,6 +267,7 @@ class Worker:
     def close(self) -> None:
         """Let go of simulators, service and threads."""
         self.committer.close()
+        self.keeper.close()
         self.work.close()
         self.client.close()
 
@@ -246,6 +276,23 @@ class Worker:
         (frames,) = self.group.total(frames)
         self.counts = Counts(
             self.counts.frames + frames, self.counts.updates + updates, self.counts.skipped_updates + skipped_updates
+        )
+
+    def _packed_learner(self) -> bytes:
+        return pack({**self.work.learner_state(), "counts": vars(self.counts)})
+
+    def _mark(self) -> memory.Mark:
+        """Return what a snapshot taken now is of."""
+        return memory.Mark(
+            run=self.settings.rendezvous_id,
+            stage=self.stage,
+            generation=self.generation,
+            frames=self.counts.frames,
+            updates=self.counts.updates,
+            committed_frames=self.committed_frames,
+            committed_at=time.time() - (time.monotonic() - self.last_commit),
+            uri=self.start.uri,
+            digest=self.start.digest,
         )
 
     def _agree(self, losses: dict[str, float]) -> Wishes:
@@ -275,7 +322,7 @@ class Worker:
             snapshot = Snapshot(
                 frames=self.counts.frames,
                 updates=self.counts.updates,
-                learner=pack({**self.work.learner_state(), "counts": vars(self.counts)}),
+                learner=self._packed_learner(),
                 collectors=tuple(collectors),
                 curriculum=curriculum,
                 history=history_bytes(self.client.history(self.stage)),
@@ -310,7 +357,7 @@ class Worker:
             self.client.finish(self.stage, self.generation, "trained")
         self.group.barrier()
 
-    def _publish(self, figures: Figures, seconds: "Stopwatch") -> None:
+    def _publish(self, figures: Figures, seconds: Stopwatch) -> None:
         if self.metrics_directory is None:
             return
         metrics, total = self.metrics, sum(seconds.parts.values())
@@ -338,18 +385,3 @@ class Worker:
 def device_memory(device: torch.device) -> dict[str, float]:
     """Return the most memory that tensors had on a device of its own; nothing for the CPU."""
     return {"device_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
-
-
-class Stopwatch:
-    """Time of the parts of an iteration."""
-
-    def __init__(self) -> None:
-        """Start."""
-        self.parts: dict[str, float] = {}  # seconds
-        self._mark = time.monotonic()
-
-    def lap(self, part: str) -> None:
-        """Book the time since the last lap on a part."""
-        now = time.monotonic()
-        self.parts[part] = self.parts.get(part, 0.0) + now - self._mark
-        self._mark = now

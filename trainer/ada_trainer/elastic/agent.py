@@ -4,45 +4,59 @@ A worker that asks for regrouping costs no restart: its group lost a member, it 
 stop, or whose configuration can't work, ends the agent at once.
 """
 
+import logging
 import secrets
 import signal
+import time
 from collections import Counter
-from collections.abc import MutableMapping
 from typing import Any
 
-from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerState
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
 from ada_trainer.elastic.names import MEMBERSHIP_KEY, MEMBERSHIP_VARIABLE
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED
 
+START_LOGGER = "torch.distributed.elastic.multiprocessing.api"  # tells of every worker that ends
+
+logger = logging.getLogger("ada_trainer.agent")
+
 
 class TrainerAgent(LocalElasticAgent):
     """One node's agent."""
 
-    def __init__(
-        self, *arguments: Any, environment: MutableMapping[str, str], restarts: Counter[str], **options: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, restarts: Counter[str], **options: Any) -> None:
         """Take what torch's agent takes.
 
         Args:
-            environment: the workers' own; the agent writes the name of the membership into it.
             restarts: counts the starts anew, by cause.
         """
         super().__init__(*arguments, **options)
-        self._environment = environment
+        self._membership = ""
+        logging.getLogger(START_LOGGER).addFilter(_without_traceback)
         self._restarts = restarts
         self.started = False  # workers were started at least once
 
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        began = time.monotonic()
         super()._rendezvous(worker_group)
+        logger.info(
+            "node %d of %d met the others in %.1f s",
+            worker_group.group_rank,
+            worker_group.group_world_size,
+            time.monotonic() - began,
+        )
         store = worker_group.store
         if store is None:
             raise RuntimeError("torch's agent joined a rendezvous without a store")
         if worker_group.group_rank == 0:
             store.set(MEMBERSHIP_KEY, secrets.token_hex(8))
-        self._environment[MEMBERSHIP_VARIABLE] = store.get(MEMBERSHIP_KEY).decode()
+        self._membership = store.get(MEMBERSHIP_KEY).decode()
         self.started = True
+
+    def _set_local_rank_env(self, worker_env: dict[str, str | None], local_rank: int, spec: WorkerSpec) -> None:
+        super()._set_local_rank_env(worker_env, local_rank, spec)
+        worker_env[MEMBERSHIP_VARIABLE] = self._membership
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
@@ -51,6 +65,12 @@ class TrainerAgent(LocalElasticAgent):
             self._remaining_restarts = remaining_restarts(self._remaining_restarts, codes)
             self._restarts["regrouped" if asks_to_regroup(codes) else "failed"] += 1
         return result
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let a record pass without its traceback: to print one, torch loads its compiler, while the whole group waits."""
+    record.exc_info = None
+    return True
 
 
 def remaining_restarts(remaining: int, codes: set[int]) -> int:

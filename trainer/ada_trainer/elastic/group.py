@@ -6,6 +6,7 @@ Any failure of a collective means that a peer is gone: it becomes a RegroupError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from ada_trainer.elastic.processes import split_address
 from ada_trainer.exits import RegroupError
 
 STORE_TIMEOUT_S = 60.0
+BROADCAST_BYTES = 64 << 20  # at once
 JOIN_S = 120.0  # between the first and the last worker of a membership
 
 
@@ -66,6 +68,20 @@ class Group:
         parts = [torch.zeros_like(padded) for _ in range(self.world_size)]
         _collective(lambda: dist.all_gather(parts, padded))
         return [part.numpy().tobytes()[: int(size)] for part, size in zip(parts, sizes, strict=True)]
+
+    def broadcast(self, data: bytes, source: int) -> bytes:
+        """Return the bytes of the worker of rank `source` to all workers; what the others give is not looked at."""
+        if self.world_size == 1:
+            return data
+        size = torch.tensor([len(data)], dtype=torch.int64)
+        _collective(lambda: dist.broadcast(size, source))
+        whole = torch.zeros(int(size), dtype=torch.uint8)
+        if self.rank == source and data:
+            whole = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        for begin in range(0, len(whole), BROADCAST_BYTES):
+            part = whole[begin : begin + BROADCAST_BYTES]
+            _collective(partial(dist.broadcast, part, source))
+        return whole.numpy().tobytes()
 
     def share(self, data: bytes) -> bytes:
         """Return the leader's bytes to all workers."""

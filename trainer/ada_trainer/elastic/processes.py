@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 
 
 def die_with_parent(parent: int) -> None:
@@ -18,7 +18,12 @@ def die_with_parent(parent: int) -> None:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(number)}")
     if os.getppid() != parent:
-        raise ProcessLookupError(f"the agent, process {parent}, ended before this worker began")
+        raise ProcessLookupError(f"process {parent} ended before this one, its child, began")
+
+
+def name_process(name: str) -> None:
+    """Give this process a name, at most 15 letters, that `ps -e` shows."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def split_address(address: str) -> tuple[str, int]:

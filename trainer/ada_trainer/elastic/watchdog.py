@@ -17,7 +17,7 @@ from ada_trainer.elastic.verdict import leave_verdict
 from ada_trainer.exits import EXIT_REGROUP, EXIT_TROUBLE
 
 BEAT_S = 1.0
-SILENCE_S = 15.0
+SILENCE_S = 10.0
 STEPS_PATIENCE = 10.0  # a step may take this many times the longest one so far
 
 logger = logging.getLogger("ada_trainer.watchdog")
