@@ -1,4 +1,4 @@
-"""`python -m benchmarks PART [--json]`, or `all`, which runs every part and writes docs/benchmarks.md."""
+"""`python -m benchmarks PART [--json] [--quick]`, or `all`, which runs every part and writes docs/benchmarks.md."""
 
 import argparse
 import importlib
@@ -7,69 +7,71 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from benchmarks.page import page, table_line
 from benchmarks.row import Row
+from benchmarks.timing import FULL, QUICK, Effort
 
-PARTS = ("curriculum",)
+PARTS = ("simulator", "curriculum")
 TABLE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+NOTE = "note: "  # what a part says on stderr for the page
 
 
 def main() -> int:
     """Run one part in this process, or all of them, each in a process of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("part", choices=(*PARTS, "all"))
+    parser.add_argument("--json", action="store_true", help="one JSON object a line (example: curriculum --json)")
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object a line (example: benchmarks curriculum --json)"
+        "--quick", action="store_true", help="tiny sizes, no peers: tests the benchmark, its figures mean nothing"
     )
+    parser.add_argument("--experiments", type=int, help="operator: how many are applied at once (example: 1000)")
     arguments = parser.parse_args()
     if arguments.part == "all":
         return write_table()
-    for row in importlib.import_module(f"benchmarks.{arguments.part}").rows():
+    options = {} if arguments.experiments is None else {"experiments": arguments.experiments}
+    if options and arguments.part != "operator":
+        parser.error("--experiments belongs to part operator")
+    for row in rows_of(arguments.part, QUICK if arguments.quick else FULL, options):
         print(row.line() if arguments.json else table_line(row), flush=True)
     return 0
+
+
+def rows_of(part: str, effort: Effort, options: dict[str, Any]) -> Iterator[Row]:
+    """Yield a part's rows as they are measured."""
+    yield from importlib.import_module(f"benchmarks.{part}").rows(effort, **options)
 
 
 def write_table() -> int:
     """Run every part and write the table; a part that fails is named in it, and in the exit code."""
     rows: list[Row] = []
+    notes: dict[str, list[str]] = {}
     failed: list[str] = []
     for part in PARTS:
+        print(f"measuring {part}", flush=True)
         command = [sys.executable, "-m", "benchmarks", part, "--json"]
-        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        sys.stderr.write(finished.stderr)
         rows += [Row(**json.loads(line)) for line in finished.stdout.splitlines()]
+        notes[part] = [line.removeprefix(NOTE) for line in finished.stderr.splitlines() if line.startswith(NOTE)]
         if finished.returncode:
             failed.append(part)
-    TABLE.write_text(page(rows, failed), encoding="utf-8")
+    TABLE.write_text(page(machine(), rows, notes, failed), encoding="utf-8")
     print(f"wrote {TABLE}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 
 
-def page(rows: list[Row], failed: list[str]) -> str:
-    """Return docs/benchmarks.md."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`: ratios of ours to the yardstick in one run on the same cores; bigger is better.",
-        f"Machine: {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{datetime.now(UTC):%Y-%m-%d}.",
-        "",
-        "| part | what | ours | yardstick | against | ratio | bar |",
-        "|---|---|---|---|---|---|---|",
-        *(table_line(row) for row in rows),
-    ]
-    if failed:
-        lines += ["", f"Not measured in this run, because the benchmark failed: {', '.join(failed)}."]
-    return "\n".join(lines) + "\n"
-
-
-def table_line(row: Row) -> str:
-    """Return a row of the table."""
-    bar = "" if row.bar is None else f"{row.bar:g}"
-    verdict = "" if row.bar is None or row.ratio >= row.bar else " (missed)"
-    figures = f"{row.ours:.4g} | {row.yardstick:.4g} | {row.yardstick_name} | {row.ratio:.3g}{verdict} | {bar}"
-    return f"| {row.part} | {row.what} | {figures} |"
+def machine() -> str:
+    """Return what the figures were measured on."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, {memory_gib:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
+    )
 
 
 def processor() -> str:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,16 @@ from ada_curriculum.archive import Archive
 from ada_curriculum.client import CurriculumClient
 from ada_curriculum.stage import StageCurriculum, make_method, random_generator
 from ada_curriculum.types import Lease, Result
-from benchmarks.row import Row, median_rate, median_seconds, rate_row, time_row
+from benchmarks.peer import compare, peer_or_none
+from benchmarks.row import Row, cost_row, rate_row
+from benchmarks.timing import Effort, by_turns, median_seconds, pinned, rate_of, seconds_of
 
 SMALL, LARGE = 1_000, 1_000_000
 OPERATIONS = 20_000
 BATCH = 64
 TEMPERATURE, STALENESS = 0.3, 0.2
+NAMES = {"draw": "a draw", "update": "an update", "insert": "an insertion into a full archive"}
+BARS_AGAINST_JAXUED = {"draw": 1000.0, "update": None, "insert": 1000.0}  # its update re-ranks nothing
 EXPERIMENT = {
     "apiVersion": "ada.dev/v1alpha1",
     "kind": "AdaExperiment",
@@ -32,56 +37,76 @@ EXPERIMENT = {
 }
 
 
-def rows() -> Iterator[Row]:
+def rows(effort: Effort) -> Iterator[Row]:
     """Measure the archive, then the service."""
-    yield from archive_rows()
-    yield from service_rows()
+    with pinned(1):
+        yield from archive_rows(effort)
+    yield from service_rows(effort)
 
 
-def archive_rows() -> Iterator[Row]:
-    """Compare draws with the definition worked out anew each time, and a million tasks with a thousand."""
-    small, large = operations(SMALL), operations(LARGE)
-    plain = median_seconds(plain_draw(LARGE), repeats=3)
-    yield time_row(
-        "curriculum", "draw, 1e6 tasks (s)", large["draw"], plain, "numpy: ranks and weights of every draw", 1000
-    )
-    for name, seconds in large.items():
-        yield time_row("curriculum", f"{name}, 1e6 tasks (s)", seconds, small[name], "the same with 1e3 tasks", 0.2)
+def archive_rows(effort: Effort) -> Iterator[Row]:
+    """Compare draws with the definition and with JaxUED, and an archive of a million tasks with one of a thousand."""
+    size = 10 * SMALL if effort.small else LARGE
+    small, large = operations(SMALL), operations(size)
+    plain = median_seconds(plain_draw(size), repeats=3)
+    ours = by_turns([large["draw"]], effort.repeats)[0]
+    name = "numpy: the definition, ranks and weights of every draw, as dcd, level-replay and Syllabus work it out"
+    yield cost_row("curriculum", f"seconds of a draw, {size:.0e} tasks", ours, plain, name, 1000)
+    with peer_or_none(effort, "jaxued_sampler.py", str(size), str(TEMPERATURE), str(STALENESS)) as peer:
+        for operation, measure in large.items():
+            ours, theirs = compare(measure, peer, operation, effort, min(3, effort.repeats))
+            what = f"seconds of {NAMES[operation]}, {size:.0e} tasks"
+            yield cost_row("curriculum", what, ours, theirs, "JaxUED's level sampler", BARS_AGAINST_JAXUED[operation])
+    for operation, measure in large.items():
+        many, few = by_turns([measure, small[operation]], effort.repeats)
+        what = f"seconds of {NAMES[operation]}, {size:.0e} tasks"
+        yield cost_row("curriculum", what, many, few, f"the same with {SMALL:.0e} tasks", 0.2)
 
 
-def operations(size: int) -> dict[str, float]:
-    """Return seconds of one operation each on a full archive."""
+def operations(size: int) -> dict[str, Callable[[], float]]:
+    """Return measures of the seconds of one operation each on a full archive."""
     rng = np.random.default_rng(0)
-    archive = Archive(size, TEMPERATURE, STALENESS)
     fitness = rng.normal(size=size)
+    archive, offered = (full_archive(fitness) for _ in range(2))  # offers drive out the tasks that the others ask for
+    fresh = iter(range(1 << 40, 1 << 60))
+    top = [float(fitness.max())]
+
+    def draw() -> float:
+        chances = rng.random((OPERATIONS, 2)).tolist()
+        return seconds_of(lambda: [archive.draw(choice, where) for choice, where in chances])
+
+    def refresh() -> float:
+        held, values = rng.integers(0, size, OPERATIONS).tolist(), rng.normal(size=OPERATIONS).tolist()
+        found = []
+        seconds = seconds_of(lambda: found.extend(map(archive.refresh, held, values)))
+        if not all(found):
+            raise RuntimeError("tasks that were to be updated are not in the archive")
+        return seconds
+
+    def replace_least() -> float:
+        fitter = (top[0] + 1e-6 * np.arange(1, OPERATIONS + 1)).tolist()  # than all, so that every one replaces a task
+        top[0] = fitter[-1]
+        return seconds_of(lambda: [offered.offer(next(fresh), value) for value in fitter])
+
+    works: dict[str, Callable[[], float]] = {"draw": draw, "update": refresh, "insert": replace_least}
+    for work in works.values():
+        work()
+    return {name: partial(lambda work: work() / OPERATIONS, work) for name, work in works.items()}
+
+
+def full_archive(fitness: np.ndarray) -> Archive:
+    """Return an archive of tasks 0, 1, 2, ... of these fitnesses, last used at random times."""
+    size = len(fitness)
+    archive = Archive(size, TEMPERATURE, STALENESS)
     archive.load(
         {
             "tasks": np.arange(size, dtype=np.uint64),
             "fitness": fitness,
-            "last_used": rng.integers(0, size, size),
+            "last_used": np.random.default_rng(1).integers(0, size, size),
             "clock": np.array([size]),
         }
     )
-    chances = rng.random((OPERATIONS, 2)).tolist()
-    held, values = rng.integers(0, size, OPERATIONS).tolist(), rng.normal(size=OPERATIONS).tolist()
-    fresh = iter(range(1 << 40, 1 << 60))
-    top = [float(fitness.max())]
-
-    def draw() -> None:
-        for choice, where in chances:
-            archive.draw(choice, where)
-
-    def refresh() -> None:
-        for task, value in zip(held, values, strict=True):
-            archive.refresh(task, value)
-
-    def replace_least() -> None:
-        for _ in range(OPERATIONS):
-            top[0] += 1e-6  # always fitter than all, so that every offer replaces a task
-            archive.offer(next(fresh), top[0])
-
-    works: dict[str, Callable[[], None]] = {"draw": draw, "update": refresh, "insert": replace_least}
-    return {name: median_seconds(work) / OPERATIONS for name, work in works.items()}
+    return archive
 
 
 def plain_draw(size: int) -> Callable[[], object]:
@@ -116,26 +141,28 @@ def results_of(leases: list[Lease]) -> list[Result]:
     return [Result(one.id, (0.5,) * one.trials, one.task % 1009 / 1009, 75 * one.trials) for one in leases]
 
 
-def service_rows() -> Iterator[Row]:
-    """Compare leases and their reports over HTTP with the same in this process."""
+def service_rows(effort: Effort) -> Iterator[Row]:
+    """Compare leases and their reports over HTTP with what we ask and with the same in this process."""
     method = make_method(Curriculum(plr=PrioritisedLevelReplay()), None)
     stage = StageCurriculum(method, Numbers(), random_generator(0, "only"), 1)
 
     def in_process() -> None:
-        for _ in range(100):
-            stage.apply(results_of(stage.lease(BATCH, 0.0)))
+        stage.apply(results_of(stage.lease(BATCH, 0.0)))
 
-    inside = median_rate(in_process, 100 * BATCH)
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as client:
 
         def over_http() -> None:
-            for _ in range(100):
-                client.report("only", 1, "0", results_of(client.lease("only", 1, "0", BATCH)))
+            client.report("only", 1, "0", results_of(client.lease("only", 1, "0", BATCH)))
 
         client.register("only", 1, 1)
-        outside = median_rate(over_http, 100 * BATCH)
-    yield rate_row("curriculum", f"leases and reports a second, {BATCH} a request", outside, 10_000, "what we ask", 1)
-    yield rate_row("curriculum", f"leases and reports a second, {BATCH} a request", outside, inside, "in one process")
+        over_http()
+        outside, inside = by_turns(
+            [lambda: rate_of(over_http, BATCH, effort.seconds), lambda: rate_of(in_process, BATCH, effort.seconds)],
+            effort.repeats,
+        )
+    what = f"leases and reports/s over HTTP, {BATCH} a request"
+    yield rate_row("curriculum", what, outside, 10_000, "what we ask", 1)
+    yield rate_row("curriculum", what, outside, inside, "in one process")
 
 
 @contextmanager

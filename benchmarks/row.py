@@ -1,21 +1,22 @@
-"""One measured comparison, and how it is timed."""
+"""One measured comparison."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Row:
-    """`ratio` is ours against the yardstick, bigger is better; `bar` is the least ratio we ask of ourselves, if any."""
+    """`ratio` is ours against the yardstick, bigger is better; `bar` is the least ratio we ask of ourselves, if any.
+
+    `yardstick` and `ratio` are None where the yardstick could not be had on this machine.
+    """
 
     part: str
-    what: str
+    what: str  # with the unit of `ours` and `yardstick`
     ours: float
-    yardstick: float
+    yardstick: float | None
     yardstick_name: str
-    ratio: float
+    ratio: float | None
     bar: float | None
 
     def line(self) -> str:
@@ -27,27 +28,15 @@ def _short(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def rate_row(part: str, what: str, ours: float, yardstick: float, yardstick_name: str, bar: float | None = None) -> Row:
+def rate_row(
+    part: str, what: str, ours: float, yardstick: float | None, yardstick_name: str, bar: float | None = None
+) -> Row:
     """Compare two rates (more is better)."""
-    return Row(part, what, ours, yardstick, yardstick_name, ours / yardstick, bar)
+    return Row(part, what, ours, yardstick, yardstick_name, ours / yardstick if yardstick else None, bar)
 
 
-def time_row(part: str, what: str, ours: float, yardstick: float, yardstick_name: str, bar: float | None = None) -> Row:
-    """Compare two durations in seconds (less is better)."""
-    return Row(part, what, ours, yardstick, yardstick_name, yardstick / ours, bar)
-
-
-def median_rate(work: Callable[[], object], amount: float, repeats: int = 5) -> float:
-    """Return `amount` a second of the median of `repeats` runs of `work`, after one that is not counted."""
-    return amount / median_seconds(work, repeats)
-
-
-def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
-    """Return the median seconds of `repeats` runs of `work`, after one that is not counted."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return sorted(seconds)[repeats // 2]
+def cost_row(
+    part: str, what: str, ours: float, yardstick: float | None, yardstick_name: str, bar: float | None = None
+) -> Row:
+    """Compare two durations or sizes (less is better)."""
+    return Row(part, what, ours, yardstick, yardstick_name, None if yardstick is None else yardstick / ours, bar)
