@@ -32,17 +32,25 @@ def alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in groups() for rule in group["rules"] if "alert" in rule}
 
 
+def shorter(text: str, factor: float) -> str:
+    """Return a text with every duration in it divided by `factor`."""
+
+    def one(found: re.Match[str]) -> str:
+        return f"{max(1, round(1000 * int(found[1]) * SECONDS[found[2]] / factor))}ms"
+
+    return DURATION.sub(one, text)
+
+
+def faster(expression: str, factor: float) -> str:
+    """Return an expression with its windows and offsets divided by `factor`."""
+    return re.sub(r"\[[^]]*\]|offset \w+", lambda part: shorter(part[0], factor), expression)
+
+
 def sped_up(factor: float) -> dict[str, Any]:
     """Return the rules with every window, offset and `for` divided by `factor`; thresholds stay."""
 
-    def shorter(text: str) -> str:
-        def one(found: re.Match[str]) -> str:
-            return f"{max(1, round(1000 * int(found[1]) * SECONDS[found[2]] / factor))}ms"
-
-        return DURATION.sub(one, text)
-
     def rule(old: dict[str, Any]) -> dict[str, Any]:
-        times = {"for": shorter(old["for"])} if "for" in old else {}
-        return {**old, "expr": re.sub(r"\[[^]]*\]|offset \w+", lambda part: shorter(part[0]), old["expr"]), **times}
+        times = {"for": shorter(old["for"], factor)} if "for" in old else {}
+        return {**old, "expr": faster(old["expr"], factor), **times}
 
     return {"groups": [{**group, "rules": [rule(one) for one in group["rules"]]} for group in groups()]}

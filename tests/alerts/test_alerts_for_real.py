@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.alerts.documented import documented, used_in
 from tests.alerts.prometheus import prometheus
 
 pytestmark = pytest.mark.timeout(900)  # a first start compiles the simulator
@@ -46,7 +47,7 @@ def watched(make_run, tmp_path):
     started = run.start("--metrics")
     with prometheus(tmp_path / "prometheus", run.directory / "prometheus-targets.json") as server:
         run.wait_for(lambda: run.status().get("phase") == "Training" and run.stage(0).get("checkpoint"), started)
-        run.wait_for(lambda: {one["metric"]["part"] for one in server.value_of("up == 1")} == PARTS, started)
+        run.wait_for(lambda: {one["metric"]["program"] for one in server.value_of("up == 1")} == PARTS, started)
         try:
             yield run, server
         finally:
@@ -66,6 +67,21 @@ def stopped(pids):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+# A run of one stage on CPUs that loses nothing has no teacher, no GPU, no no-op filter and no condition but its phase.
+NOT_HERE = {
+    "ada_curriculum_figure",
+    "ada_curriculum_task_metric",
+    "ada_simulator_refused_total",
+    "ada_trainer_device_bytes",
+    "ada_trainer_teacher_kl_nats",
+}
+
+
+def exposed(server):
+    names = {one["metric"]["__name__"] for one in server.value_of('group by (__name__) ({__name__=~"ada_.*"})')}
+    return {name for found in names for name in used_in(found)}
 
 
 def workers(run):
@@ -103,6 +119,9 @@ def test_a_lost_store_and_a_hanging_worker_are_told_and_are_over_when_mended(wat
         "an hour, made short", lambda server: server.value_of("experiment_stage:ada_frames:max offset 36s")
     )
     assert server.firing() == {}
+    assert exposed(server) <= set(documented())
+    programs = {name for name in documented() if not name.startswith("ada_operator_")}
+    assert programs - exposed(server) <= NOT_HERE
 
     store, aside = run.directory / "store", run.directory / "aside"
     store.rename(aside)

@@ -27,7 +27,7 @@ class Target:
     """A program that serves metrics."""
 
     address: str  # host:port
-    part: str
+    program: str
     pod: str
 
 
@@ -68,7 +68,7 @@ class MetricsPage:
 
     def _write(self, targets: list[Target]) -> None:
         """Replace the list if it changed; Prometheus reads it again when it does."""
-        found = [{"targets": [one.address], "labels": {"part": one.part, "pod": one.pod}} for one in targets]
+        found = [{"targets": [one.address], "labels": {"program": one.program, "pod": one.pod}} for one in targets]
         text = json.dumps(found, indent=1)
         if text == self._written:
             return
