@@ -1,11 +1,15 @@
-"""Frames over a TCP socket: whole ones or an error, received into one kept buffer. Decides nothing about them."""
+"""Frames over a TCP socket: whole ones or an error, received into one kept buffer. Decides nothing about them.
+
+Once both sides share memory, what follows a frame's header may lie there, and only the header goes through the socket.
+"""
 
 import socket
 from collections.abc import Sequence
 
 import numpy as np
 
-from ada_sim.wire import HEADER, Buffer, Head, decode, read_head
+from ada_sim.shared import AREAS, SharedMemory
+from ada_sim.wire import HEADER, Buffer, Head, decode, placed, read_head
 
 SOCKET_BUFFER_BYTES = 1 << 21
 DRAIN_BYTES = 1 << 16
@@ -25,18 +29,33 @@ class Channel:
         self._socket = connection
         self._header = bytearray(HEADER.size)
         self._body = bytearray(0)
+        self._outgoing: SharedMemory | None = None
+        self._incoming: SharedMemory | None = None
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
 
+    @property
+    def socket(self) -> socket.socket:
+        """Return the connection."""
+        return self._socket
+
     def set_timeout(self, seconds: float) -> None:
         """Set how long the other side may stay silent."""
         self._socket.settimeout(seconds)
 
+    def share(self, outgoing: SharedMemory | None = None, incoming: SharedMemory | None = None) -> None:
+        """Send and receive through memory that both sides have mapped."""
+        self._outgoing, self._incoming = outgoing, incoming
+
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Send a frame. Raises OSError if the connection is gone, or takes nothing for too long."""
         waiting = [memoryview(buffer) for buffer in buffers]
+        if self._outgoing is not None:
+            header, table = waiting[0][: HEADER.size], waiting[0][HEADER.size :]
+            if (area := self._outgoing.put([table, *waiting[1:]])) is not None:
+                waiting = [memoryview(placed(header, area + 1))]
         while waiting:
             sent = self._socket.sendmsg(waiting[:MAX_BUFFERS])
             while waiting and sent >= waiting[0].nbytes:
@@ -54,7 +73,10 @@ class Channel:
             WireError: it sent something that is no frame, or too large a one.
         """
         self._fill(memoryview(self._header))
-        head = read_head(self._header, self.limit)
+        incoming = self._incoming
+        head = read_head(self._header, self.limit, AREAS if incoming is not None else 0)
+        if head.place and incoming is not None:
+            return head, decode(head, incoming.look(head.place - 1, head.length))
         if head.length > len(self._body):
             self._body = bytearray(head.length)
         body = memoryview(self._body)[: head.length]

@@ -2,17 +2,30 @@
 
 import socket
 import time
+from typing import Literal
 
 import numpy as np
 
 from ada_sim.batch import TimeStep
 from ada_sim.channel import Channel
 from ada_sim.constants import ACTION_SIZES
-from ada_sim.messages import Assignment, Reason, TimestepReader, opening, read_refusal, request
-from ada_sim.wire import Kind, WireError
+from ada_sim.messages import (
+    WORLD_FIELDS,
+    Assignment,
+    Reason,
+    TimestepReader,
+    opening,
+    read_refusal,
+    request,
+    sharing,
+)
+from ada_sim.shared import OfferedMemory, is_near
+from ada_sim.wire import MAX_ARRAYS, ROW, Kind, WireError
 
 MAX_ANSWER_BYTES = 1 << 30
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
+
+Transport = Literal["auto", "tcp", "shared"]
 
 
 class SimulatorLost(ConnectionError):  # noqa: N818
@@ -27,7 +40,14 @@ class SimulatorClient:
     """One group of worlds on one server."""
 
     def __init__(
-        self, address: str, token: str, generation: int, *, patience_s: float = 2.0, answer_s: float = 120.0
+        self,
+        address: str,
+        token: str,
+        generation: int,
+        *,
+        patience_s: float = 2.0,
+        answer_s: float = 120.0,
+        transport: Transport = "auto",
     ) -> None:
         """Note where the server is; `open` connects.
 
@@ -36,6 +56,7 @@ class SimulatorClient:
             generation: of the training group; a server that has seen a newer one refuses us.
             patience_s: how long `open` goes on trying to connect.
             answer_s: silence after which the server counts as lost.
+            transport: `tcp`; `shared` memory, or `open` fails; `auto`: shared memory if the server is on this host.
         """
         host, mark, port = address.rpartition(":")
         if not (mark and host and port.isdigit()):
@@ -44,6 +65,8 @@ class SimulatorClient:
         self._place = (host, int(port))
         self._token, self._generation = token, generation
         self._patience_s, self._answer_s = patience_s, answer_s
+        self._transport = transport
+        self.transport: Transport = "tcp"  # in use
         self._channel: Channel | None = None
         self._reader: TimestepReader | None = None
         self._worlds = 0
@@ -58,6 +81,7 @@ class SimulatorClient:
             SimulatorRefused: it refuses.
         """
         self.close()
+        self.transport = "tcp"
         self._worlds, self._reader, self._pending = num_worlds, None, {}
         self._channel = Channel(self._connect(), MAX_ANSWER_BYTES)
         self._channel.set_timeout(self._answer_s)
@@ -66,7 +90,10 @@ class SimulatorClient:
         except OSError as error:
             raise self._lost(error) from error
         self._waiting = True
-        return self.receive()
+        timestep = self.receive()
+        if self._transport == "shared" or (self._transport == "auto" and is_near(self._channel.socket)):
+            self._share(self._channel, timestep)
+        return timestep
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
         """Set the episode that each of these worlds starts next; it travels with the next step.
@@ -134,7 +161,7 @@ class SimulatorClient:
             if self._reader is None:
                 self._reader = TimestepReader(arrays, self._worlds)
                 return self._reader.timestep
-            return self._reader.read(arrays)
+            return self._reader.read(arrays, lent=head.place > 0)
         except SimulatorRefused:
             raise
         except (OSError, WireError) as error:
@@ -151,6 +178,26 @@ class SimulatorClient:
         if self._channel is not None:
             self._channel.close()
         self._channel, self._waiting = None, False
+
+    def _share(self, channel: Channel, timestep: TimeStep) -> None:
+        """Offer the server memory for its answers; without it the socket carries them."""
+        arrays = [*timestep.observation.values(), *(getattr(timestep, name) for name in WORLD_FIELDS)]
+        body = MAX_ARRAYS * ROW.size + sum(array.nbytes for array in arrays) + 8 * self._worlds
+        try:
+            with OfferedMemory(body) as offered:
+                channel.share(incoming=offered.memory())
+                channel.send(sharing(self._generation, offered.offer))
+                self._waiting = True
+                self.receive()
+        except (ValueError, OSError) as error:
+            if isinstance(error, SimulatorLost):
+                raise
+            channel.share()
+            if self._transport == "shared":
+                self.close()
+                raise SimulatorRefused(f"no memory is shared with simulator {self.address}: {error}") from error
+            return
+        self.transport = "shared"
 
     def _send(self, kind: Kind, content: np.ndarray) -> None:
         channel = self._opened()

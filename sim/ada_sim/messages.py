@@ -7,6 +7,8 @@ RESET     worlds int64 [N]                assign_worlds int64, assign_tasks uint
 TIMESTEP  reward ... active, the observation as `o/NAME`; fields that change with the episode as `e/NAME`, only for
           the worlds in `rows` (int64): those whose episode started or that went idle. The first answer has all rows.
 REFUSAL   reason uint8 [1], message uint8 [n]
+SHARE     place int64 [3]: process, file descriptor, bytes of an area; nonce uint8 [32]. The answer is the present
+          timestep, already through that memory, or a REFUSAL for INVALID: then all goes on as before.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ import numpy as np
 
 from ada_sim.batch import TimeStep
 from ada_sim.observation import Field
+from ada_sim.shared import NONCE_BYTES, Offer
 from ada_sim.wire import Buffer, Kind, WireError, encode, take
 
 WORLD_FIELDS: dict[str, tuple[type[np.generic], int]] = {  # dtype, dimensions; in TimeStep's order
@@ -29,6 +32,7 @@ WORLD_FIELDS: dict[str, tuple[type[np.generic], int]] = {  # dtype, dimensions; 
 ALWAYS, PER_EPISODE = "o/", "e/"
 MAX_MESSAGE_BYTES = 4000
 MAX_TOKEN_BYTES = 1000
+LENT_BYTES = 1 << 16  # a field at least as long is not copied out of shared memory: it is read where it lies
 
 
 class Reason(IntEnum):
@@ -77,6 +81,18 @@ def read_assignment(arrays: Mapping[str, np.ndarray]) -> Assignment | None:
         take(arrays, "assign_trials", np.int64, worlds.shape),
         take(arrays, "assign_seeds", np.uint64, worlds.shape),
     )
+
+
+def sharing(generation: int, offer: Offer) -> list[Buffer]:
+    """Return a client's offer of memory."""
+    place = np.array([offer.process, offer.handle, offer.area], np.int64)
+    return encode(Kind.SHARE, generation, {"place": place, "nonce": np.frombuffer(offer.nonce, np.uint8)})
+
+
+def read_offer(arrays: Mapping[str, np.ndarray]) -> Offer:
+    """Return the offer of a SHARE. Raises WireError if it is malformed."""
+    process, handle, area = take(arrays, "place", np.int64, (3,)).tolist()
+    return Offer(process, handle, area, take(arrays, "nonce", np.uint8, (NONCE_BYTES,)).tobytes())
 
 
 def refusal(generation: int, reason: Reason, message: str) -> list[Buffer]:
@@ -139,8 +155,12 @@ class TimestepReader:
         self.timestep = TimeStep({name.partition("/")[2]: array for name, array in room.items()}, **self._fields)
         self.read(first)
 
-    def read(self, arrays: Mapping[str, np.ndarray]) -> TimeStep:
-        """Take over a timestep. Raises WireError, before anything is written, if it is not like the first."""
+    def read(self, arrays: Mapping[str, np.ndarray], lent: bool = False) -> TimeStep:
+        """Take over a timestep. Raises WireError, before anything is written, if it is not like the first.
+
+        Args:
+            lent: the arrays stay as they are until after the next one is read: long ones need not be copied.
+        """
         rows = take(arrays, "rows", np.int64, (None,))
         if rows.size and (rows.min() < 0 or rows.max() >= self._worlds):
             raise WireError(f"rows holds {rows.min()} to {rows.max()}, must be 0 to {self._worlds - 1}")
@@ -150,7 +170,10 @@ class TimestepReader:
             name: take(arrays, name, own.dtype, (len(rows), *own.shape[1:])) for name, own in self._per_episode.items()
         }
         for name, own in whole.items():
-            np.copyto(own, found[name])
+            if lent and own.nbytes >= LENT_BYTES and name.startswith(ALWAYS):
+                self.timestep.observation[name.removeprefix(ALWAYS)] = found[name]
+            else:
+                np.copyto(own, found[name])
         for name, own in self._per_episode.items():
             own[rows] = parts[name]
         return self.timestep

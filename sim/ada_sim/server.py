@@ -28,10 +28,11 @@ from ada_sim.batch import BatchSim, TimeStep
 from ada_sim.channel import Channel, ChannelClosed
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
 from ada_sim.health import HealthPage
-from ada_sim.messages import MAX_TOKEN_BYTES, Reason, TimestepWriter, read_assignment, refusal
+from ada_sim.messages import MAX_TOKEN_BYTES, Reason, TimestepWriter, read_assignment, read_offer, refusal
 from ada_sim.observation import Field
+from ada_sim.shared import NotSharedError, Offer, accept
 from ada_sim.tasks.source import TaskSource
-from ada_sim.wire import MAX_ARRAYS, ROW, Head, Kind, WireError, take
+from ada_sim.wire import MAX_ARRAYS, ROW, Buffer, Head, Kind, WireError, take
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_STOPPED, EXIT_CONFIGURATION = 1, 2, 75, 78
 PORT, HEALTH_PORT = 7003, 7103
@@ -225,6 +226,9 @@ class SimulatorServer:
         self._page.idle_seconds.inc(began - waits)
         if head.generation != generation:
             raise WireError(f"generation {head.generation} on a connection of generation {generation}")
+        if head.kind is Kind.SHARE:
+            self._share(channel, read_offer(arrays), writer.frame(worlds.timestep()), generation)
+            return
         assignment = read_assignment(arrays)
         match head.kind:
             case Kind.STEP:
@@ -245,6 +249,15 @@ class SimulatorServer:
         if head.kind is Kind.STEP:
             self._page.timesteps.inc(float(np.count_nonzero(timestep.active)))
         channel.send(writer.frame(timestep))
+
+    def _share(self, channel: Channel, offer: Offer, present: list[Buffer], generation: int) -> None:
+        """Answer from now on through the client's memory, if this host has it."""
+        try:
+            channel.share(outgoing=accept(offer))
+        except NotSharedError as error:
+            logger.info("no memory is shared: %s", error)
+            present = refusal(generation, Reason.INVALID, str(error))
+        channel.send(present)
 
     def _turn_away(self, channel: Channel, peer: str, reason: Reason, message: str) -> None:
         self._page.refuse(reason.name.lower())

@@ -1,6 +1,7 @@
 """Frames: arrays as raw bytes behind a small header and a table. Pure: knows buffers, neither sockets nor simulators.
 
-    header  24 bytes   magic "ADAS", version u16, kind u16, bytes that follow u32, number of arrays u32, generation u64
+    header  24 bytes   magic "ADAS", version u16, kind u8, place u8, bytes that follow u32, number of arrays u32,
+                       generation u64; place 0: they follow here, n: they lie in area n-1 of memory both sides share
     table   52 a row   name 24 bytes, dtype code u8, dimensions u8, zero u16, shape 6 x u32
     data               the arrays' bytes, C order, one after the other, in the table's order
 
@@ -16,8 +17,8 @@ from enum import IntEnum
 import numpy as np
 
 MAGIC = b"ADAS"
-VERSION = 1
-HEADER = struct.Struct("<4sHHIIQ")
+VERSION = 2
+HEADER = struct.Struct("<4sHBBIIQ")
 ROW = struct.Struct("<24sBBH6I")
 MAX_ARRAYS = 64
 MAX_DIMENSIONS = 6
@@ -40,6 +41,7 @@ class Kind(IntEnum):
     RESET = 3  # client: worlds, and assignments if there are any
     TIMESTEP = 4  # server: the answer to each of the above
     REFUSAL = 5  # server: reason, message
+    SHARE = 6  # client: memory for the bodies of the answers to come
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Head:
     length: int  # bytes that follow
     arrays: int
     generation: int
+    place: int = 0  # 0: the bytes follow the header; n: they lie in area n-1 of shared memory
 
 
 def encode(kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> list[Buffer]:
@@ -69,7 +72,13 @@ def encode(kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> lis
     length = len(table) + sum(view.nbytes for view in data)
     if length >= 1 << 32:
         raise WireError(f"{length} bytes, a frame holds less than 4 GiB")
-    return [HEADER.pack(MAGIC, VERSION, kind, length, len(arrays), generation) + table, *data]
+    return [HEADER.pack(MAGIC, VERSION, kind, 0, length, len(arrays), generation) + table, *data]
+
+
+def placed(header: Buffer, place: int) -> bytes:
+    """Return a header as it is when the bytes lie in shared memory."""
+    magic, version, kind, _, *rest = HEADER.unpack(header)
+    return HEADER.pack(magic, version, kind, place, *rest)
 
 
 def _row(name: str, array: np.ndarray) -> bytes:
@@ -83,27 +92,30 @@ def _row(name: str, array: np.ndarray) -> bytes:
     return ROW.pack(raw, CODES[array.dtype], array.ndim, 0, *array.shape, *([0] * (MAX_DIMENSIONS - array.ndim)))
 
 
-def read_head(buffer: Buffer | bytearray, limit: int) -> Head:
+def read_head(buffer: Buffer | bytearray, limit: int, areas: int = 0) -> Head:
     """Check and return a header of 24 bytes.
 
     Args:
         limit: bytes that may follow it.
+        areas: of the memory that both sides share.
 
     Raises:
         WireError: it is no header of ours, or announces more than `limit`.
     """
-    magic, version, kind, length, arrays, generation = HEADER.unpack(buffer)
+    magic, version, kind, place, length, arrays, generation = HEADER.unpack(buffer)
     if magic != MAGIC:
         raise WireError(f"starts with {magic!r}, not {MAGIC!r}: this is no simulator frame")
     if version != VERSION:
         raise WireError(f"frame version {version}, this side speaks {VERSION}: run the same release on both sides")
     if kind not in Kind.__members__.values():
         raise WireError(f"frame of unknown kind {kind}")
+    if place > areas:
+        raise WireError(f"frame in area {place - 1} of shared memory, there are {areas}")
     if length > limit:
         raise WireError(f"frame of {length} bytes, at most {limit} are expected here")
     if arrays > MAX_ARRAYS or arrays * ROW.size > length:
         raise WireError(f"frame of {length} bytes announces {arrays} arrays")
-    return Head(Kind(kind), length, arrays, generation)
+    return Head(Kind(kind), length, arrays, generation, place)
 
 
 def decode(head: Head, body: memoryview) -> dict[str, np.ndarray]:
@@ -125,6 +137,8 @@ def decode(head: Head, body: memoryview) -> dict[str, np.ndarray]:
             raise WireError(f"array {name} of shape {shape} is longer than its frame")
         array = np.frombuffer(body, np.uint8 if dtype.kind == "b" else dtype, count, offset)
         if dtype.kind == "b":
+            if head.place:
+                array = array.copy()  # the other side could still change it after the check
             if count and array.max() > 1:
                 raise WireError(f"array {name} holds truth values that are neither 0 nor 1")
             array = array.view(bool)

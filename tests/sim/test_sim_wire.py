@@ -1,5 +1,6 @@
 """Frames: what goes in comes out; whatever else arrives is refused with words, without a crash or a hang."""
 
+import os
 import socket
 import struct
 
@@ -52,7 +53,7 @@ def test_the_bytes_of_a_frame_stay_what_they_are():
     name = b"worlds".ljust(24, b"\0")
     assert frame == (
         b"ADAS"
-        + struct.pack("<HHIIQ", 1, 3, 60, 1, 3)
+        + struct.pack("<HBBIIQ", 2, 3, 0, 60, 1, 3)
         + name
         + struct.pack("<BBH6I", 5, 1, 0, 1, 0, 0, 0, 0, 0)
         + struct.pack("<q", 5)
@@ -72,8 +73,9 @@ ROW_0, ROW_1 = HEADER.size, HEADER.size + ROW.size
     ("frame", "words"),
     [
         pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n", "no simulator frame", id="another-protocol"),
-        pytest.param(changed(4, "<H", 2), "frame version 2, this side speaks 1", id="another-version"),
-        pytest.param(changed(6, "<H", 99), "unknown kind 99", id="unknown-kind"),
+        pytest.param(changed(4, "<H", 3), "frame version 3, this side speaks 2", id="another-version"),
+        pytest.param(changed(6, "<B", 99), "unknown kind 99", id="unknown-kind"),
+        pytest.param(changed(7, "<B", 1), "area 0 of shared memory, there are 0", id="in-memory-that-nobody-shares"),
         pytest.param(changed(8, "<I", LIMIT + 1), "at most 1048576", id="too-long"),
         pytest.param(changed(12, "<I", 65), "announces 65 arrays", id="too-many-arrays"),
         pytest.param(changed(12, "<I", 3), "announces 3 arrays", id="more-arrays-than-room"),
@@ -118,8 +120,8 @@ def test_what_no_frame_can_hold_is_not_encoded(content, words):
 def test_thousands_of_mutated_frames_are_decoded_or_refused_and_nothing_else():
     rng = np.random.default_rng(1)
     original = sample()
-    refused = 0
-    for _ in range(5000):
+    refused, frames = 0, 1_000_000 if os.environ.get("ADA_TEST_LONG") else 5000
+    for _ in range(frames):
         frame = bytearray(original)
         for _ in range(rng.integers(1, 5)):
             frame[rng.integers(len(frame))] = rng.integers(256)
@@ -129,7 +131,7 @@ def test_thousands_of_mutated_frames_are_decoded_or_refused_and_nothing_else():
         except WireError as error:
             refused += 1
             assert str(error)
-    assert refused > 2000
+    assert refused > 0.4 * frames
 
 
 def test_an_array_of_another_shape_than_expected_is_refused():

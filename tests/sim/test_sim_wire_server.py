@@ -21,9 +21,10 @@ from ada_sim.channel import Channel
 from ada_sim.client import SimulatorClient, SimulatorLost, SimulatorRefused
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
 from ada_sim.health import HealthPage
-from ada_sim.messages import WORLD_FIELDS, opening, request
+from ada_sim.messages import WORLD_FIELDS, opening, request, sharing
 from ada_sim.observation import specification
 from ada_sim.server import Limits, SimulatorServer
+from ada_sim.shared import OfferedMemory, SharedMemory
 from ada_sim.wire import Kind, encode
 
 TOKEN = "a token"
@@ -79,13 +80,13 @@ def serve() -> Iterator[Callable[..., str]]:
         server.stop()
 
 
-@pytest.fixture
-def clients() -> Iterator[Callable[..., SimulatorClient]]:
-    """A function that makes a client, which is closed after the test."""
+@pytest.fixture(params=["tcp", "auto"])
+def clients(request: pytest.FixtureRequest) -> Iterator[Callable[..., SimulatorClient]]:
+    """A function that makes a client, which is closed after the test; once over TCP, once with shared memory."""
     made: list[SimulatorClient] = []
 
     def make(address: str, generation: int = 1, token: str = TOKEN, **options: float) -> SimulatorClient:
-        made.append(SimulatorClient(address, token, generation, **options))
+        made.append(SimulatorClient(address, token, generation, transport=request.param, **options))
         return made[-1]
 
     yield make
@@ -285,13 +286,15 @@ def test_a_server_survives_thousands_of_mutated_frames_and_serves_the_next_clien
     first = b"".join(bytes(part) for part in opening(1, TOKEN, 2))
     step = b"".join(bytes(part) for part in encode(Kind.STEP, 1, {"actions": rest(2), **assignment}))
     reset = b"".join(bytes(part) for part in request(1, Kind.RESET, np.zeros(1, np.int64), None))
+    offered = OfferedMemory(10_000)
+    share = b"".join(bytes(part) for part in sharing(1, offered.offer))
     kinds: Counter[int] = Counter()
-    for number in range(3000):
+    for number in range(100_000 if os.environ.get("ADA_TEST_LONG") else 3000):
         if number % 50 == 0:  # a mutation may have brought a generation that none can follow
             address = serve(Limits(worlds=64))
-        frames = [first, step, reset]
-        frames[number % 3] = mutated(rng, frames[number % 3])
-        kinds.update(answers(address, b"".join(frames)))
+        frames = [first, step, reset, share]
+        frames[number % 4] = mutated(rng, frames[number % 4])
+        kinds.update(answers(address, b"".join(frames), offered.memory()))
     assert kinds[Kind.REFUSAL] > 500
     assert kinds[Kind.TIMESTEP] > 500
     client = clients(address, generation=2**64 - 1)
@@ -299,12 +302,13 @@ def test_a_server_survives_thousands_of_mutated_frames_and_serves_the_next_clien
     assert client.step(rest(2)).reward[0, 0] == sum(ACTION_REST)
 
 
-def answers(address: str, content: bytes) -> list[int]:
+def answers(address: str, content: bytes, memory: SharedMemory) -> list[int]:
     """Send bytes and return the kinds of the frames that come back before the server closes the connection."""
     host, port = address.split(":")
     kinds = []
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         channel = Channel(connection, 1 << 20)
+        channel.share(incoming=memory)
         try:
             channel.send([content])
             connection.shutdown(socket.SHUT_WR)
@@ -400,6 +404,7 @@ def test_episodes_over_the_wire_equal_those_here_bit_for_bit_until_the_server_is
             worlds.reset(np.array([2, 3]))
             assert same(worlds.timestep(), client.reset(np.array([2, 3])))
     assert ended > 5
+    assert client.transport == {"tcp": "tcp", "auto": "shared"}[client._transport]
 
     assert get(health_port, "/healthz") == "ok\n"
     page = re.sub(r'experiment="[a-z/-]+"', "", get(health_port, "/metrics"))
