@@ -1,13 +1,17 @@
-"""What only the place where the experiment runs can tell: whether what the spec refers to is there."""
+"""What only the place where the experiment runs can tell: is it allowed there, and is what it refers to there?"""
 
 from ada_api.experiment import AdaExperiment
 from ada_operator.manifests.programs import store_uri
 from ada_operator.observed import Observed, references
+from ada_operator.restrictions import forbidden
 from ada_operator.view import Failure, View
 
 
 def refusal(view: View) -> Failure | None:
     """Return why nothing can be started yet, or None."""
+    not_allowed = forbidden(view.experiment, view.platform)
+    if not_allowed is not None:
+        return not_allowed
     if store_uri(view.experiment, view.platform) is None:
         return Failure(
             "StoreMissing",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -41,7 +41,7 @@ class Resource:
         """Return the URL path of an object, or of the collection; of all namespaces for None."""
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
         place = f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
-        return f"{place}/{name}" if name else place
+        return f"{place}/{quote(name, safe='')}" if name else place
 
 
 EXPERIMENTS = Resource("ada.dev/v1alpha1", "AdaExperiment", "adaexperiments")

@@ -1,6 +1,7 @@
 """The truth about an experiment as conditions; the phase is read off them, for printing only (docs/status.md).
 
-Accepted   False: StoreMissing, ReferenceMissing; True: Accepted
+Accepted   False: ImageNotAllowed, StoreNotAllowed, PriorityClassNotAllowed, VolumeNotAllowed, StoreMissing,
+           ReferenceMissing; True: Accepted
 Training   True: Training; False: Starting, Regrouping, Evaluating, Suspending, Suspended, NotAccepted, Finished, Failed
 Degraded   True: FewerNodes, PodsBlocked; False: AsWanted
 Suspended  True: Suspended; Unknown: Committing, from the request to the last pod's end; False: NotSuspended

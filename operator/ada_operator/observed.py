@@ -27,6 +27,10 @@ class Platform:
     default_store_secret: str | None = None  # Secret in the experiment's namespace, keys accessKey and secretKey
     operator_namespace: str | None = None  # from where the curriculum service may be asked; None: from everywhere
     python: tuple[str, ...] = ("python",)  # how a program is started
+    # What experiments may name, as patterns in which * is any text; None: anything, (): only the defaults above.
+    allowed_images: tuple[str, ...] | None = None
+    allowed_store_endpoints: tuple[str, ...] | None = None
+    allowed_priority_classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
+OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # nothing that could lead out of the namespace
 
 
 class NameTakenError(Exception):
@@ -146,8 +148,9 @@ class Reconciler:
         )
 
     async def _get_all(self, resource: Resource, namespace: str, wanted: Iterable[str]) -> list[Manifest]:
-        """Return those of the named objects that exist."""
-        found = await asyncio.gather(*(self._cluster.get(resource, namespace, name) for name in dict.fromkeys(wanted)))
+        """Return those of the named objects that exist; what can't be a name, no object has."""
+        named = [name for name in dict.fromkeys(wanted) if OBJECT_NAME.fullmatch(name)]
+        found = await asyncio.gather(*(self._cluster.get(resource, namespace, name) for name in named))
         return [one for one in found if one is not None]
 
     async def _ask_progress(self, key: Key, secret: Manifest | None, pods: dict[str, Manifest]) -> None:
