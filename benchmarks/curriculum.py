@@ -1,14 +1,8 @@
 """The curriculum: draws from an archive beside the plain definition; leases over HTTP beside those in process."""
 
-import json
-import os
-import re
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +15,7 @@ from ada_curriculum.stage import StageCurriculum, make_method, random_generator
 from ada_curriculum.types import Lease, Result
 from benchmarks.peer import compare, peer_or_none
 from benchmarks.row import Row, cost_row, rate_row
+from benchmarks.services import TOKEN, running_service
 from benchmarks.timing import Effort, by_turns, median_seconds, pinned, rate_of, seconds_of
 
 SMALL, LARGE = 1_000, 1_000_000
@@ -149,7 +144,9 @@ def service_rows(effort: Effort) -> Iterator[Row]:
     def in_process() -> None:
         stage.apply(results_of(stage.lease(BATCH, 0.0)))
 
-    with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as client:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        address = stack.enter_context(running_service(Path(folder), EXPERIMENT))
+        client = stack.enter_context(CurriculumClient(address, TOKEN))
 
         def over_http() -> None:
             client.report("only", 1, "0", results_of(client.lease("only", 1, "0", BATCH)))
@@ -163,24 +160,5 @@ def service_rows(effort: Effort) -> Iterator[Row]:
     what = f"leases and reports/s over HTTP, {BATCH} a request"
     yield rate_row("curriculum", what, outside, 10_000, "what we ask", 1)
     yield rate_row("curriculum", what, outside, inside, "in one process")
-
-
-@contextmanager
-def running_service(folder: Path) -> Iterator[CurriculumClient]:
-    """Start a service of its own; yields a client of it."""
-    (folder / "experiment.json").write_text(json.dumps(EXPERIMENT))
-    log = folder / "log"
-    environment = {**os.environ, "ADA_TOKEN": "token", "ADA_STORE": f"file://{folder}/store"}
-    command = [sys.executable, "-m", "ada_curriculum", "--experiment", str(folder / "experiment.json")]
-    with log.open("wb") as file:
-        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", "0"], env=environment, stderr=file)
-    try:
-        while not (found := re.search(r"listening on .*:(\d+)", log.read_text())):
-            if process.poll() is not None:
-                raise RuntimeError(f"the service did not start: {log.read_text()}")
-            time.sleep(0.05)
-        with CurriculumClient(f"127.0.0.1:{found[1]}", "token") as client:
-            yield client
-    finally:
-        process.kill()
-        process.wait()
+    what = f"HTTP requests/s, each leasing or reporting {BATCH}"
+    yield rate_row("curriculum", what, 2 * outside / BATCH, 10_000, "what we ask", 1)
