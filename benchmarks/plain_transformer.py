@@ -54,7 +54,10 @@ class PlainBlock(nn.Module):
         """Return queries [B, N, T, H] of [B, T, D], and their scores by age [B, N, T, A], of sinusoids [A, D]."""
         query = self.query(self.attention_norm(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         age_keys = self.from_age(sinusoids).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)  # [N, H, A]
-        return query, torch.matmul(query + self.age_bias, age_keys) * query.shape[-1] ** -0.5
+        by_age = torch.einsum(
+            "bnth,nha->bnta", query + self.age_bias, age_keys
+        )  # head by head: nothing is copied B times
+        return query, by_age * query.shape[-1] ** -0.5
 
     def attend(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Attend with `bias` [B, N, T, S] added to the scores of contents, then feed forward."""
