@@ -30,9 +30,9 @@ LAUNCH = ("launch", "--stage", "teacher", "--nodes", "1:2", "--rendezvous-id", R
 class Machine:
     """Processes of one experiment, each on a loopback address of its own."""
 
-    def __init__(self, directory: Path, frames: int) -> None:
+    def __init__(self, directory: Path, frames: int, commit_every_s: int = 1) -> None:
         experiment = parts.tiny_experiment(frames)
-        rule = experiment.spec.checkpoint.model_copy(update={"interval_seconds": 1})
+        rule = experiment.spec.checkpoint.model_copy(update={"interval_seconds": commit_every_s})
         experiment = experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"checkpoint": rule})})
         self.directory = directory
         self.experiment = directory / "experiment.json"
@@ -114,11 +114,11 @@ def children_of(pid: int) -> list[int]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Callable[[int], Machine]]:
+def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     machines: list[Machine] = []
 
-    def make(frames: int) -> Machine:
-        machines.append(Machine(tmp_path, frames))
+    def make(frames: int, commit_every_s: int = 1) -> Machine:
+        machines.append(Machine(tmp_path, frames, commit_every_s))
         machines[-1].start_all()
         return machines[-1]
 
@@ -141,9 +141,9 @@ def committed_frames(machine: Machine) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_a_group_goes_on_after_a_worker_is_killed_and_ends_the_stage(machine: Callable[[int], Machine]) -> None:
-    here = machine(4_000)
-    here.until("two workers train and commit", lambda: here.progress().workers == 2 and committed_frames(here) > 0)
+def test_a_group_goes_on_after_a_worker_is_killed_and_ends_the_stage(machine: Callable[..., Machine]) -> None:
+    here = machine(4_000, commit_every_s=3600)
+    here.until("two workers train", lambda: here.progress().workers == 2 and here.progress().frames > 400)
     killed = here.worker_of(1)
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
@@ -159,11 +159,11 @@ def test_a_group_goes_on_after_a_worker_is_killed_and_ends_the_stage(machine: Ca
     assert progress.checkpoint is not None and progress.checkpoint.digest == found.digest
     assert here.store.head("run/teacher-2.json") is not None, "each membership says where its numbers come from"
     log = (here.directory / "node-0.log").read_text() + (here.directory / "node-1.log").read_text()
-    assert "goes on from the memory of worker" in log, "the second membership lost nothing that a survivor knew"
+    assert "goes on from the memory of worker" in log, "nothing was committed, and yet nothing is begun anew"
 
 
 @pytest.mark.timeout(600)
-def test_a_dead_node_is_left_behind_taken_back_and_all_stop_with_a_commit(machine: Callable[[int], Machine]) -> None:
+def test_a_dead_node_is_left_behind_taken_back_and_all_stop_with_a_commit(machine: Callable[..., Machine]) -> None:
     here = machine(10**9)
     here.until("two workers train and commit", lambda: here.progress().workers == 2 and committed_frames(here) > 0)
     orphan = here.worker_of(1)

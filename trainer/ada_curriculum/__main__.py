@@ -62,17 +62,21 @@ def restore(service: CurriculumService) -> None:
             time.sleep(2.0**attempt)
 
 
-async def serve(application: web.Application, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(service: CurriculumService, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT: direct lines and HTTP on one port."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(service.application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
-    await site.start()
-    logger.info("listening on %s:%d", host, runner.addresses[0][1])
+    http = runner.server
+    assert http is not None, "a runner that is set up has a server"
+    listener = await loop.create_server(lambda: service.door(http), host, port, reuse_address=True, backlog=1024)
+    logger.info("listening on %s:%d", host, listener.sockets[0].getsockname()[1])
     await stop.wait()
+    listener.close()
+    service.hang_up()
     await runner.cleanup()
 
 
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         service = make_service(load(options.experiment))
         restore(service)
-        asyncio.run(serve(service.application(), options.host, options.port))
+        asyncio.run(serve(service, options.host, options.port))
     except (ConfigurationError, InvalidExperiment, SnapshotError) as error:
         print(f"ada_curriculum: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIGURATION

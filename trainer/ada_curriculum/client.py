@@ -1,4 +1,4 @@
-"""The trainers' side of the curriculum service: one method a request, over one kept connection.
+"""The trainers' side of the curriculum service: one method a request, over kept connections.
 
 Every request may be repeated without harm, so a lost connection or a service that restarts costs waiting only, up to
 `patience_s`.
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from ada_api.progress import Progress, TrialScore
+from ada_curriculum.line import LEASE, REPORT, Line
 from ada_curriculum.types import Lease, Result
 
 PATIENCE_S = 60.0
@@ -24,6 +25,7 @@ REQUEST_TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 MAX_ANSWER_BYTES = 1 << 30
 RETRIED_STATUSES = (429, 502, 503, 504)
+CALLS = {LEASE: "lease", REPORT: "report"}  # on the direct line
 
 
 class CurriculumError(Exception):
@@ -74,11 +76,13 @@ class CurriculumClient:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._patience_s = patience_s
         self._sleep = sleep
+        self._token = token
+        self._line: Line | None = None
         self._connection: http.client.HTTPConnection | None = None
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connections; the next request opens another."""
         with self._lock:
             self._disconnect()
 
@@ -103,12 +107,12 @@ class CurriculumClient:
     def lease(self, stage: str, generation: int, worker: str, count: int) -> list[Lease]:
         """Return `count` episodes to play."""
         body = {"stage": stage, "generation": generation, "worker": worker, "count": count}
-        return [Lease(**lease) for lease in self._post("/v1/lease", body)["leases"]]
+        return [Lease(**lease) for lease in self._call(LEASE, body)["leases"]]
 
     def report(self, stage: str, generation: int, worker: str, results: Sequence[Result]) -> None:
         """Report finished episodes; each counts once, however often it is reported."""
         body = {"stage": stage, "generation": generation, "worker": worker}
-        self._post("/v1/report", {**body, "results": [_result_body(result) for result in results]})
+        self._call(REPORT, {**body, "results": [_result_body(result) for result in results]})
 
     def advance(
         self,
@@ -162,23 +166,34 @@ class CurriculumClient:
         answer: dict[str, Any] = json.loads(self._ask("POST", path, json.dumps(body, allow_nan=False).encode()))
         return answer
 
+    def _call(self, kind: int, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask on the direct line."""
+        data = json.dumps(body, allow_nan=False).encode()
+        answer: dict[str, Any] = json.loads(self._try(CALLS[kind], lambda: self._send_direct(kind, data)))
+        return answer
+
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """Ask over HTTP."""
+        return self._try(f"{method} {path.partition('?')[0]}", lambda: self._send(method, path, body))
+
+    def _try(self, what: str, send: Callable[[], bytes]) -> bytes:
         """Send a request until it is answered, refused, or patience ends."""
         give_up = time.monotonic() + self._patience_s
         pause = FIRST_PAUSE_S
         with self._lock:
             while True:
-                reused = self._connection is not None
+                reused = self._connection is not None or self._line is not None
                 try:
-                    return self._send(method, path, body)
+                    return send()
                 except (OSError, http.client.HTTPException, CurriculumUnavailable) as error:
                     self._disconnect()
                     if reused and isinstance(error, http.client.RemoteDisconnected | ConnectionError):
                         continue  # the kept connection was stale; a fresh one may do
                     if time.monotonic() + pause > give_up:
                         raise CurriculumUnavailable(
-                            f"curriculum service at {self.address} did not answer {method} {path.partition('?')[0]} "
-                            f"within {self._patience_s:g} s: {type(error).__name__}: {error}"
+                            f"curriculum service at {self.address} did not answer {what} "
+                            f"within {self._patience_s:g} s: "
+                            f"{type(error).__name__}: {error}"
                         ) from error
                 self._sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -189,18 +204,37 @@ class CurriculumClient:
         self._connection.request(method, path, body, self._headers)
         answer = self._connection.getresponse()
         data = answer.read(MAX_ANSWER_BYTES)
-        if answer.status == 200:
-            return data
-        message = _message(data, answer.reason)
-        if answer.status in RETRIED_STATUSES:
-            raise CurriculumUnavailable(message)
-        kind = GenerationOver if answer.status == 409 else CurriculumRefused
-        raise kind(answer.status, f"{method} {path.partition('?')[0]} was refused ({answer.status}): {message}")
+        return _granted(f"{method} {path.partition('?')[0]}", answer.status, data, answer.reason)
+
+    def _send_direct(self, kind: int, body: bytes) -> bytes:
+        if self._line is None:
+            line = Line(self.address, self._token, REQUEST_TIMEOUT_S, MAX_ANSWER_BYTES)
+            try:
+                _granted("the direct line", *line.welcome)
+            except CurriculumError:
+                line.close()
+                raise
+            self._line = line
+        return _granted(CALLS[kind], *self._line.ask(kind, body))
 
     def _disconnect(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _granted(what: str, status: int, data: bytes, reason: str = "") -> bytes:
+    """Return the body of an answer; raises what its status says."""
+    if status == 200:
+        return data
+    message = _message(data, reason)
+    if status in RETRIED_STATUSES:
+        raise CurriculumUnavailable(message)
+    kind = GenerationOver if status == 409 else CurriculumRefused
+    raise kind(status, f"{what} was refused ({status}): {message}")
 
 
 def _result_body(result: Result) -> dict[str, Any]:

@@ -6,6 +6,7 @@ in the object store before the answer goes out.
 
 import asyncio
 import hmac
+import json
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from ada_api.experiment import AdaExperiment
 from ada_api.progress import Progress
 from ada_curriculum import requests
+from ada_curriculum.line import LEASE, REPORT, Door
 from ada_curriculum.manifest import CheckpointError, prefix_within, read_checkpoint
 from ada_curriculum.measures import TaskMeasures
 from ada_curriculum.metrics import StageMetrics
@@ -58,7 +60,9 @@ class CurriculumService:
         self._tasks = tasks
         self._measures = TaskMeasures(tasks.metrics)
         self._store = store
-        self._authorization = f"Bearer {token}".encode()
+        self._token = token.encode()
+        self._authorization = b"Bearer " + self._token
+        self._lines: set[Door] = set()
         self._clock = clock
         name = f"{experiment.metadata.namespace}/{experiment.metadata.name}"
         self._metrics = StageMetrics(name, self._known_records, clock)
@@ -101,6 +105,16 @@ class CurriculumService:
             ]
         )
         return application
+
+    def door(self, http: Callable[[], asyncio.Protocol]) -> Door:
+        """Return the protocol of a new connection; `http` makes that of one that turns out to speak HTTP."""
+        handlers = {LEASE: answering(self.lease), REPORT: answering(self.report)}
+        return Door(self._token, handlers, requests.MAX_BODY_BYTES, http, self._lines)
+
+    def hang_up(self) -> None:
+        """End all direct lines."""
+        for line in list(self._lines):
+            line.close()
 
     def _new_record(self, name: str) -> StageRecord:
         spec = self._experiment.spec
@@ -183,18 +197,26 @@ class CurriculumService:
         logger.info("stage %s: generation %d of %d workers", body.stage, body.generation, body.workers)
         return web.json_response({})
 
-    async def _lease(self, request: web.Request) -> web.Response:
-        body = await _read(request, requests.LeaseRequest)
+    def lease(self, data: bytes) -> bytes:
+        """Lend episodes: the body of a request to the body of its answer."""
+        body = parse(data, requests.LeaseRequest)
         leases = self._current(body).curriculum.lease(body.count, self._clock())
-        return web.json_response({"leases": [{name: getattr(one, name) for name in one.__slots__} for one in leases]})
+        return json.dumps({"leases": [{name: getattr(one, name) for name in one.__slots__} for one in leases]}).encode()
 
-    async def _report(self, request: web.Request) -> web.Response:
-        body = await _read(request, requests.Report)
+    def report(self, data: bytes) -> bytes:
+        """Apply results: the body of a request to the body of its answer."""
+        body = parse(data, requests.Report)
         record = self._current(body)
         results = [one.to_result() for one in body.results]
         record.curriculum.check(results)
         record.note(record.curriculum.apply(results))
-        return web.json_response({})
+        return b"{}"
+
+    async def _lease(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.lease(await request.read()), content_type="application/json")
+
+    async def _report(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.report(await request.read()), content_type="application/json")
 
     async def _advance(self, request: web.Request) -> web.Response:
         body = await _read(request, requests.AdvanceRequest)
@@ -256,9 +278,31 @@ class CurriculumService:
         return web.json_response({})
 
 
+def answering(handle: Callable[[bytes], bytes]) -> Callable[[bytes], tuple[int, bytes]]:
+    """Return a handler of the direct line, which says by a status what HTTP says by one."""
+
+    def answer(data: bytes) -> tuple[int, bytes]:
+        try:
+            return 200, handle(data)
+        except RefusedError as error:
+            status, message = error.status, str(error)
+        except ResultRefusedError as error:
+            status, message = 400, str(error)
+        except Exception:
+            logger.exception("a request on a direct line failed")
+            status, message = 500, "the service failed; its log says why"
+        return status, json.dumps({"error": message}).encode()
+
+    return answer
+
+
 async def _read(request: web.Request, model: type[B]) -> B:
     """Return the body as a model; raises RefusedError saying what is wrong with it."""
-    data = await request.read()
+    return parse(await request.read(), model)
+
+
+def parse(data: bytes, model: type[B]) -> B:
+    """Return a body as a model; raises RefusedError saying what is wrong with it."""
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
