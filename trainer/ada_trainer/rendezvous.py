@@ -17,6 +17,7 @@ from ada_trainer.exits import EXIT_STOPPED, EXIT_TROUBLE
 
 PORT = 7002
 HEALTH_PORT = 7102
+REQUEST_S = 10.0  # for a client to say what it wants
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,6 +63,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 class Health(BaseHTTPRequestHandler):
     """Answers `GET /healthz`; it is only there once the store serves."""
+
+    timeout = REQUEST_S
 
     def do_GET(self) -> None:
         """Answer 200 to /healthz and 404 to the rest."""
