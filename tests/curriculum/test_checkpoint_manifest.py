@@ -74,10 +74,17 @@ class FailingStore(DirectoryStore):
         self.left = fail_at
 
     def put(self, key: str, data: bytes | Path) -> None:
+        self.count()
+        super().put(key, data)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        self.count()
+        super().put_new(key, data)
+
+    def count(self) -> None:
         if self.left == 0:
             raise StoreError("lost")
         self.left -= 1
-        super().put(key, data)
 
 
 def test_a_committed_checkpoint_reads_back_by_uri_and_digest(store: DirectoryStore, tmp_path: Path) -> None:

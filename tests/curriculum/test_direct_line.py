@@ -142,9 +142,9 @@ def test_what_no_caller_of_ours_would_ask_ends_the_line(server: Server, asked: b
 
 def test_a_stranger_who_says_nothing_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "HELLO_S", 0.05)
-    with line.socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        with contextlib.suppress(ConnectionResetError):
-            assert connection.recv(10) == b""
+    connected = line.socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    with connected as connection, contextlib.suppress(ConnectionResetError):
+        assert connection.recv(10) == b""
 
 
 def test_a_caller_who_does_not_read_is_not_answered_for_ever(server: Server) -> None:

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from ada_curriculum.s3 import parse_address
-from ada_curriculum.store import DirectoryStore, ObjectMissingError, ObjectStore, StoreError, get, open_store, walk
+from ada_curriculum.store import (
+    DirectoryStore,
+    ObjectExistsError,
+    ObjectMissingError,
+    ObjectStore,
+    StoreError,
+    get,
+    open_store,
+    walk,
+)
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -46,6 +55,35 @@ def test_a_second_put_replaces_the_object(store: ObjectStore) -> None:
     store.put("key", b"first, longer")
     store.put("key", b"second")
     assert get(store, "key") == b"second"
+
+
+def test_a_new_object_is_put_once_and_the_same_bytes_again_are_no_error(store: ObjectStore) -> None:
+    store.put_new("a/new", b"first")
+    store.put_new("a/new", b"first")
+    with pytest.raises(ObjectExistsError, match="a/new"):
+        store.put_new("a/new", b"second")
+    assert get(store, "a/new") == b"first"
+
+
+def test_of_many_writers_of_one_new_object_one_succeeds(store: ObjectStore) -> None:
+    outcomes: list[int] = []
+    gate = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        gate.wait()
+        try:
+            store.put_new("contested", b"writer %d" % number)
+        except ObjectExistsError:
+            return
+        outcomes.append(number)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(outcomes) == 1
+    assert get(store, "contested") == b"writer %d" % outcomes[0]
 
 
 def test_reading_what_is_not_there_names_the_key(store: ObjectStore) -> None:

@@ -40,10 +40,17 @@ class BreakingStore:
         return self.inner.uri
 
     def put(self, key: str, data: bytes | Path) -> None:
+        self.count()
+        self.inner.put(key, data)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        self.count()
+        self.inner.put_new(key, data)
+
+    def count(self) -> None:
         self.puts -= 1
         if self.puts < 0:
             raise StoreError("the store is full")
-        self.inner.put(key, data)
 
     def chunks(self, key: str) -> Iterator[bytes]:
         return self.inner.chunks(key)

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ada_curriculum.store import (
+    ObjectExistsError,
     ObjectMissingError,
     ObjectStore,
     StoreError,
@@ -133,8 +134,6 @@ def put_object(store: ObjectStore, prefix: str, name: str, data: bytes | Path) -
 
 def put_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> StoredCheckpoint:
     """Commit: write the manifest of objects that are already there. Raises CheckpointError if they are not whole."""
-    if store.head(f"{prefix}/{MANIFEST}") is not None:
-        raise CheckpointError(f"checkpoint {prefix} in {store.uri} is already committed; use another attempt's prefix")
     names = [entry.name for entry in manifest.objects]
     if MANIFEST in names or len(set(names)) != len(names):
         raise CheckpointError(f"checkpoint {prefix} lists an object twice, or its own manifest: {sorted(names)[:20]}")
@@ -142,7 +141,12 @@ def put_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> StoredC
     data = manifest.to_bytes()
     if len(data) > MAX_MANIFEST_BYTES:
         raise CheckpointError(f"manifest of {prefix} has {len(data)} bytes, more than {MAX_MANIFEST_BYTES}")
-    store.put(f"{prefix}/{MANIFEST}", data)
+    try:
+        store.put_new(f"{prefix}/{MANIFEST}", data)
+    except ObjectExistsError as error:
+        raise CheckpointError(
+            f"checkpoint {prefix} in {store.uri} is already committed; use another attempt's prefix"
+        ) from error
     return StoredCheckpoint(prefix, store.child(prefix).uri, digest_of(data), manifest)
 
 

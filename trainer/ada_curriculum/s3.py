@@ -1,9 +1,13 @@
 """An object store on MinIO or any S3-compatible service, through the `minio` SDK."""
 
 import io
+import logging
 import os
+import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,12 +19,25 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from ada_curriculum.store import CHUNK_BYTES, PAGE_OBJECTS, ObjectInfo, ObjectMissingError, StoreError, check_key
+from ada_curriculum.store import (
+    CHUNK_BYTES,
+    PAGE_OBJECTS,
+    ObjectExistsError,
+    ObjectInfo,
+    ObjectMissingError,
+    StoreError,
+    check_key,
+    get,
+)
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 120
 RETRIES = 5
 PART_BYTES = 16 << 20
+CONDITIONAL_PUT_EXPIRES = timedelta(hours=1)
+PRECONDITION_FAILED = 412
+
+logger = logging.getLogger("ada_curriculum.s3")
 
 T = TypeVar("T")
 
@@ -99,12 +116,21 @@ def open_s3_store(uri: str) -> "S3Store":
     return S3Store(client, address)
 
 
+@dataclass
+class Conditions:
+    """What was found out about conditional puts of one service; shared by all stores on one client."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    supported: bool | None = None  # None: not tried yet
+
+
 class S3Store:
     """Objects under a prefix of a bucket, which must exist."""
 
-    def __init__(self, client: Minio, address: S3Address) -> None:
+    def __init__(self, client: Minio, address: S3Address, conditions: "Conditions | None" = None) -> None:
         self._client = client
         self._address = address
+        self._conditions = conditions or Conditions()
 
     @property
     def uri(self) -> str:
@@ -120,6 +146,52 @@ class S3Store:
         else:
             path = str(data)
             self._ask(key, lambda: self._client.fput_object(self._address.bucket, name, path, part_size=PART_BYTES))
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Upload an object that must not be there yet: on condition if the service takes one, else after a look."""
+        if not self._has_conditional_puts():
+            if self.head(key) is not None:
+                raise ObjectExistsError(f"object {key} in {self.uri} is there already")
+            self.put(key, data)
+            return
+        if not self._put_on_condition(key, data) and get(self, key) != data:
+            # Equal bytes are ours: the answer to an earlier attempt was lost.
+            raise ObjectExistsError(f"object {key} in {self.uri} is there already")
+
+    def _put_on_condition(self, key: str, data: bytes) -> bool:
+        """Upload an object unless there is one; return whether. Raises StoreError."""
+        # The SDK has no conditional put (7.2), so its signed URL carries the request.
+        url = self._client.presigned_put_object(self._address.bucket, self._name(key), CONDITIONAL_PUT_EXPIRES)
+        http: Any = self._client._http
+        answer: Any = self._ask(key, lambda: http.urlopen("PUT", url, body=data, headers={"If-None-Match": "*"}))
+        if answer.status == 200:
+            return True
+        if answer.status == PRECONDITION_FAILED:
+            return False
+        raise StoreError(f"store {self.uri} refused {key!r}: {answer.status}: {answer.data[:300]!r}")
+
+    def _has_conditional_puts(self) -> bool:
+        """Return whether the service refuses to replace an object when asked not to; tried once."""
+        with self._conditions.lock:
+            if self._conditions.supported is None:
+                self._conditions.supported = self._probe()
+                logger.info(
+                    "store %s: conditional puts %s", self.uri, "work" if self._conditions.supported else "don't"
+                )
+            return self._conditions.supported
+
+    def _probe(self) -> bool:
+        key = f"probes/conditional-put-{secrets.token_hex(8)}"
+        self.put(key, b"first")
+        try:
+            self._put_on_condition(key, b"second")
+            return get(self, key) == b"first"
+        except StoreError as error:
+            if isinstance(error.__cause__, Exception):
+                raise  # the service did not answer; that says nothing about what it can do
+            return False
+        finally:
+            self.delete([key])
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """Download an object piece by piece."""
@@ -168,7 +240,9 @@ class S3Store:
         address = self._address
         full = self._name(prefix)
         return S3Store(
-            self._client, S3Address(address.bucket, full, address.endpoint, address.region, address.path_style)
+            self._client,
+            S3Address(address.bucket, full, address.endpoint, address.region, address.path_style),
+            self._conditions,
         )
 
     def _full(self, key: str) -> str:

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,10 @@ class ObjectMissingError(StoreError):
     """There is no object of this key."""
 
 
+class ObjectExistsError(StoreError):
+    """There is an object of this key already, and it must not be replaced."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What a listing tells of an object."""
@@ -50,6 +54,13 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object from memory or from a file, replacing what is there; readers see the old or the new one."""
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write an object that must not be there yet; raises ObjectExistsError if another is, and changes nothing.
+
+        Of several writers at once one succeeds, if the store has conditional puts. Who writes the same bytes again, as
+        after a lost answer, succeeds.
+        """
 
     def chunks(self, key: str) -> Iterator[bytes]:
         """Read an object piece by piece; raises ObjectMissingError at the first piece."""
@@ -118,6 +129,18 @@ class DirectoryStore:
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object; durable when this returns."""
+        self._write(key, data, os.replace)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write an object that must not be there yet; durable when this returns."""
+        try:
+            self._write(key, data, _place_new)
+        except FileExistsError as error:
+            if get(self, key, len(data)) != data:
+                raise ObjectExistsError(f"object {key} in {self.uri} is there already") from error
+
+    def _write(self, key: str, data: bytes | Path, place: Callable[[str, Path], None]) -> None:
+        """Write a scratch file and put it into its place."""
         path = self._path(key)
         try:
             self._sweep_scratch()
@@ -129,11 +152,13 @@ class DirectoryStore:
                         file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())
-                Path(temporary).replace(path)
+                place(temporary, path)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
             _sync_folder(path.parent)
+        except FileExistsError:
+            raise
         except OSError as error:
             raise StoreError(f"could not write {key} under {self.directory}: {error}") from error
 
@@ -220,6 +245,12 @@ def file_chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):
             yield piece
+
+
+def _place_new(temporary: str, path: Path) -> None:
+    """Give a scratch file its name unless a file has it. Raises FileExistsError."""
+    os.link(temporary, path)
+    Path(temporary).unlink()
 
 
 def _make_folders(folder: Path) -> None:

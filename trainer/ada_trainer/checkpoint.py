@@ -25,25 +25,29 @@ from ada_api.stages import AgentModel, CheckpointReference
 from ada_curriculum.manifest import (
     CURRICULUM,
     HISTORY,
+    MANIFEST,
     CheckpointError,
     Lineage,
     Manifest,
     StoredCheckpoint,
+    check_sizes,
     checkpoint_prefix,
     list_checkpoints,
     open_checkpoint,
+    read_checkpoint,
     read_object,
     verify,
     write_checkpoint,
 )
 from ada_curriculum.retention import choose_superfluous, clean_abandoned, delete_checkpoint, dependencies
-from ada_curriculum.store import ObjectMissingError, ObjectStore, StoreError
+from ada_curriculum.store import ObjectMissingError, ObjectStore, StoreError, walk
 from ada_trainer.settings import Settings
 from ada_trainer.snapshot import SnapshotError, unpack
 
 LEARNER = "learner.safetensors"
 AGENT = "agent.json"
 PARAMETERS = "network"  # of the learner's snapshot
+RETRY_S = 5.0
 
 logger = logging.getLogger("ada_trainer.checkpoint")
 
@@ -121,7 +125,25 @@ def write(
         versions={"ada-operator": metadata.version("ada-operator"), "torch": torch.__version__},
     )
     prefix = checkpoint_prefix(settings.stage.name, snapshot.frames, generation)
+    if (done := finish_or_clear(store, prefix, manifest)) is not None:
+        return done
     return write_checkpoint(store, prefix, objects, manifest)
+
+
+def finish_or_clear(store: ObjectStore, prefix: str, manifest: Manifest) -> StoredCheckpoint | None:
+    """Deal with what an earlier attempt at this commit left: return it if it stands after all, else delete it.
+
+    Nobody else writes here: the prefix carries the generation, and a generation has one leader.
+    """
+    left = [info.key for info in walk(store, f"{prefix}/")]
+    if f"{prefix}/{MANIFEST}" not in left:
+        store.delete(left)
+        return None
+    found = read_checkpoint(store, prefix)
+    if (found.manifest.updates, found.manifest.config_digest) != (manifest.updates, manifest.config_digest):
+        raise CheckpointError(f"checkpoint {prefix} in {store.uri} is already committed, and is another")
+    check_sizes(store, prefix, found.manifest)
+    return found
 
 
 def lineage(reference: CheckpointReference | None) -> Lineage | None:
@@ -188,6 +210,7 @@ class Committer:
         self.last: StoredCheckpoint | None = None
         self.duration_s = 0.0
         self.commits = self.errors = 0
+        self.failed_at: float | None = None  # monotonic time of a commit that failed, until the next is begun
 
     @property
     def is_busy(self) -> bool:
@@ -197,6 +220,7 @@ class Committer:
     def begin(self, snapshot: Snapshot) -> None:
         """Start a commit, after the one under way."""
         self.collect()
+        self.failed_at = None
         self._running = self._thread.submit(self._commit, snapshot)
 
     def collect(self) -> None:
@@ -209,13 +233,32 @@ class Committer:
         except (CheckpointError, StoreError) as error:
             logger.error("commit failed: %s", error)
 
-    def commit_now(self, snapshot: Snapshot) -> StoredCheckpoint:
-        """Commit and wait. Raises CheckpointError or StoreError."""
+    def commit_now(
+        self,
+        snapshot: Snapshot,
+        patience_s: float = 0.0,
+        alive: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> StoredCheckpoint:
+        """Commit and wait; while the store fails, try again. Raises CheckpointError, or StoreError when patience ends.
+
+        Args:
+            alive: called before each attempt.
+        """
         self.collect()
         if self.last is not None and self.last.manifest.frames == snapshot.frames:
             return self.last
-        self.last = self._thread.submit(self._commit, snapshot).result()
-        return self.last
+        give_up = time.monotonic() + patience_s
+        while True:
+            alive()
+            try:
+                self.last = self._thread.submit(self._commit, snapshot).result()
+                return self.last
+            except StoreError as error:
+                if time.monotonic() + RETRY_S > give_up:
+                    raise
+                logger.warning("waiting for the store to commit %d frames: %s", snapshot.frames, error)
+            sleep(RETRY_S)
 
     def close(self) -> None:
         """Wait for the commit under way and end the thread."""
@@ -228,6 +271,7 @@ class Committer:
             checkpoint = write(self._store, self._settings, self._generation, snapshot, self._resumed_from)
         except (CheckpointError, StoreError):
             self.errors += 1
+            self.failed_at = time.monotonic()
             raise
         self.commits += 1
         self.duration_s = time.monotonic() - began

@@ -51,6 +51,8 @@ from ada_trainer.work import Figures, Work, connect_simulator
 
 CURRICULUM_PATIENCE_S = 180.0
 NOT_COMMITTED = -1
+RETRY_COMMIT_S = 30.0  # after one that failed
+LAST_COMMIT_S = 60.0  # for the store to answer once we were told to stop
 
 EXPECTED = (
     ConfigurationError,
@@ -237,8 +239,7 @@ class Worker:
         """Go through the schedule until the stage has its frames or the group is to stop."""
         self.metrics.training_since = time.time() if self.group.is_leader else None
         while self.counts.frames < self.settings.stage.frames:
-            if self.watchdog is not None:
-                self.watchdog.step()
+            self._step_begins()
             seconds = Stopwatch()
 
             # One unroll in every world, then one round of updates, both by all workers.
@@ -310,6 +311,8 @@ class Worker:
 
     def _commit_is_due(self) -> bool:
         rule = self.settings.experiment.spec.checkpoint
+        if (failed := self.committer.failed_at) is not None and time.monotonic() - failed >= RETRY_COMMIT_S:
+            return True
         if time.monotonic() - self.last_commit >= rule.interval_seconds:
             return True
         return rule.interval_frames is not None and (self.counts.frames - self.committed_frames >= rule.interval_frames)
@@ -329,13 +332,22 @@ class Worker:
                 score=snapshot_score(curriculum),
             )
             if wait:
-                self.committer.commit_now(snapshot)
+                self.committer.commit_now(snapshot, self._store_patience_s(), self._step_begins)
             else:
                 self.committer.begin(snapshot)
         # Nobody leases or reports before the curriculum's snapshot is taken, nor leaves before the commit stands.
         self.group.barrier()
         self.committed_frames = self.counts.frames
         self.last_commit = time.monotonic()
+
+    def _store_patience_s(self) -> float:
+        """Return how long a commit that is waited for may wait: peers wait too, and a pod's grace period is short."""
+        stall_s = self.settings.experiment.spec.failure_policy.stall_seconds
+        return min(LAST_COMMIT_S, stall_s / 2) if self.told.is_set() else stall_s / 2
+
+    def _step_begins(self) -> None:
+        if self.watchdog is not None:
+            self.watchdog.step()
 
     def _announce(self, checkpoint: StoredCheckpoint) -> None:
         """Tell of a commit. It stands whether or not the service can be told: a restart finds it in the store."""
@@ -349,8 +361,7 @@ class Worker:
 
     def _finish(self) -> None:
         """Commit the last state and tell that the stage is trained."""
-        if self.watchdog is not None:
-            self.watchdog.step()
+        self._step_begins()
         if self.counts.frames > self.restored_frames:  # else the checkpoint we began from is the last state
             self._commit(wait=True)
         if self.group.is_leader:
