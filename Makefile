@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-long bench results crds lock clean
+.PHONY: help setup run check test test-long bench results crds chart lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ results: setup ## train the quickstart over seeds; writes docs/results.md (about
 
 crds: setup ## write crds/ and the reference page from the models
 	$(BIN)/python -m ada_api.crd
+
+chart: setup ## write what the chart takes from elsewhere: its CRD template and its table of values
+	$(BIN)/python charts/generate.py
 
 lock: setup ## resolve the lock file anew
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
