@@ -6,7 +6,7 @@ What is told about single experiments is in `experiment_metrics`.
 from collections import Counter as Counts
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from ada_api.experiment import AdaExperiment
 from ada_api.status import ExperimentStatus
@@ -18,6 +18,7 @@ class OperatorMetrics:
     """All metrics of one operator, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each counter, which nobody reads
         self.registry = CollectorRegistry()
         self.reconcile_seconds = Histogram(
             "ada_operator_reconcile_duration_seconds",

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 STEP_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 REQUEST_S = 10.0
@@ -30,6 +38,7 @@ class HealthPage:
     def __init__(self, experiment: str = "") -> None:
         """Speak for a server of an experiment (`namespace/name`)."""
         self.is_ready = False
+        disable_created_metrics()  # a second series for each counter, which nobody reads
         self._registry = CollectorRegistry()
         of, registry, prefix = ["experiment"], self._registry, "ada_simulator_"
         connections = Gauge(prefix + "connections", "Open connections.", of, registry=registry)
