@@ -135,12 +135,15 @@ def score_table(status: ExperimentStatus, width: int = 100) -> str:
     table = Table()
     trials = sorted({score.trials for stage in status.stages for score in stage.evaluation})
     table.add_column("stage")
+    table.add_column("over tasks")
     for number in trials:
         table.add_column(str(number), justify="right")
     for stage in status.stages:
-        found = {score.trials: f"{score.median:.3f}" for score in stage.evaluation}
-        table.add_row(stage.name, *(found.get(number, "-") for number in trials))
+        by_trials = {score.trials: score for score in stage.evaluation}
+        for label, field in (("mean", "mean"), ("median", "median"), ("20th percentile", "percentile20")):
+            found = (getattr(by_trials[k], field) if k in by_trials else None for k in trials)
+            table.add_row(stage.name, label, *("-" if score is None else f"{score:.3f}" for score in found))
     console = Console(file=io.StringIO(), width=width)
     console.print(table)
     written: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return f"median score of the last trial on held-out tasks, by number of trials\n{written.rstrip()}"
+    return f"score of the last trial on held-out tasks, by number of trials\n{written.rstrip()}"
