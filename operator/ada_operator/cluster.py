@@ -65,7 +65,7 @@ BY_KIND = {resource.kind: resource for resource in (EXPERIMENTS, SECRETS, EVENTS
 PERMISSIONS: dict[Resource, tuple[str, ...]] = {
     EXPERIMENTS: ("get", "list", "watch", "delete"),
     SECRETS: ("get", "create", "patch", "delete"),
-    PODS: ("list", "watch", "delete"),
+    PODS: ("list", "watch"),
     **{
         resource: ("get", "list", "watch", "create", "patch", "delete")
         for resource in (CONFIG_MAPS, SERVICES, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
