@@ -50,7 +50,7 @@ def minio_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait()
 
 
-def wait_for_health(url: str, process: subprocess.Popen[bytes], limit_s: float = 60.0) -> None:
+def wait_for_health(url: str, process: subprocess.Popen[bytes], limit_s: float = 180.0) -> None:
     """Return once the URL answers 200; fail if the process ends or time runs out."""
     deadline = time.monotonic() + limit_s
     while True:
