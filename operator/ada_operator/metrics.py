@@ -18,7 +18,8 @@ class OperatorMetrics:
     """All metrics of one operator, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each counter, which nobody reads
+        # A second series for each counter, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.reconcile_seconds = Histogram(
             "ada_operator_reconcile_duration_seconds",

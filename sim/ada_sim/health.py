@@ -38,7 +38,8 @@ class HealthPage:
     def __init__(self, experiment: str = "") -> None:
         """Speak for a server of an experiment (`namespace/name`)."""
         self.is_ready = False
-        disable_created_metrics()  # a second series for each counter, which nobody reads
+        # A second series for each counter, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         of, registry, prefix = ["experiment"], self._registry, "ada_simulator_"
         connections = Gauge(prefix + "connections", "Open connections.", of, registry=registry)
