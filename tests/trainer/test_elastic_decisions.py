@@ -14,7 +14,7 @@ from ada_trainer.elastic.agent import remaining_restarts
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.processes import own_address, split_address
 from ada_trainer.elastic.verdict import agent_exit_code
-from ada_trainer.elastic.watchdog import Listener, StepClock, Watchdog
+from ada_trainer.elastic.watchdog import Listener, StepClock, Watchdog, watched
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.metrics import NodePage, WorkerMetrics, answer
 from ada_trainer.settings import add_arguments, node_bounds, read_settings, simulator_addresses, to_arguments
@@ -56,6 +56,14 @@ def test_a_peer_is_silent_when_its_beat_stands_still() -> None:
     listener.hear(2, b"1", 10.0)
     assert listener.silent(14.0) == []
     assert listener.silent(16.0) == [2]
+
+
+def test_every_worker_is_listened_to_by_a_few_others() -> None:
+    assert [watched(rank, 2) for rank in range(2)] == [[1], [0]]
+    assert watched(0, 1) == []
+    assert watched(62, 64) == [63, 0, 1, 2]
+    heard = [peer for rank in range(64) for peer in watched(rank, 64)]
+    assert all(heard.count(rank) == 4 for rank in range(64))
 
 
 def test_a_step_may_take_ten_times_the_longest_but_at_least_the_patience() -> None:

@@ -24,6 +24,7 @@ _spec.loader.exec_module(parts)
 
 DEADLINE_S = 240.0  # for one condition, on a busy machine
 RENDEZVOUS_ID = "tiny-teacher-1"
+LONG = pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
 LAUNCH = ("launch", "--stage", "teacher", "--nodes", "1:2", "--rendezvous-id", RENDEZVOUS_ID)
 
 
@@ -189,3 +190,68 @@ def test_a_dead_node_is_left_behind_taken_back_and_all_stop_with_a_commit(machin
     here.until("and moves", lambda: here.progress().frames > stopped_at)
     log = (here.directory / "node-0.log").read_text()
     assert f"{stopped_at:015d}" in log.rpartition("starts from")[2], log
+
+
+def goes_on(here: Machine, generation: int, frames: int, workers: int = 2) -> None:
+    def trains() -> bool:
+        progress = here.progress()
+        return progress.generation > generation and progress.frames > frames and progress.workers == workers
+
+    here.until(f"{workers} workers go on after generation {generation}", trains)
+
+
+@LONG
+@pytest.mark.timeout(900)
+def test_hangs_kills_of_all_workers_and_the_loss_of_the_store_are_gone_through(machine: Callable[..., Machine]) -> None:
+    here = machine(10**9)
+    here.until("two workers train and commit", lambda: here.progress().workers == 2 and committed_frames(here) > 0)
+
+    before = here.progress()
+    stopped = here.worker_of(1)
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    goes_on(here, before.generation, before.frames)
+    assert is_gone(stopped), "the worker that hung is not left behind"
+
+    before, committed = here.progress(), committed_frames(here)
+    for node in range(2):
+        killed = here.worker_of(node)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+    here.until("a new generation", lambda: here.progress().generation > before.generation)
+    assert here.progress().frames >= committed, "nothing committed is lost when all workers are"
+    goes_on(here, before.generation, before.frames)
+
+    before, committed = here.progress(), committed_frames(here)
+    here.processes["rendezvous"].kill()
+    here.processes["rendezvous"].wait()
+    time.sleep(2)
+    here.start("rendezvous", 2, "ada_trainer", "rendezvous")
+    goes_on(here, before.generation, committed)
+
+
+@LONG
+@pytest.mark.timeout(1800)
+def test_kills_one_after_the_other_lose_a_moment_at_most(machine: Callable[..., Machine]) -> None:
+    here = machine(10**9, commit_every_s=3600)
+    here.until("two workers train", lambda: here.progress().workers == 2 and here.progress().frames > 400)
+    seconds: list[float] = []
+    lost: list[int] = []
+    for number in range(6):  # a node gives up after the fourth failure of its own
+        before = here.progress()
+        killed = here.worker_of(number % 2)
+        assert killed is not None
+        began = time.monotonic()
+        os.kill(killed, signal.SIGKILL)
+        here.until("a new generation", lambda seen=before: here.progress().generation > seen.generation)
+        here.until("an update", lambda seen=before: here.progress().updates > seen.updates)
+        seconds.append(time.monotonic() - began)
+        log = "".join((here.directory / f"node-{node}.log").read_text() for node in range(2))
+        begun = [int(line.split()[-2]) for line in log.splitlines() if "goes on from the memory" in line]
+        assert len(begun) == number + 1, "every membership began from memory"
+        lost.append(max(0, before.frames - max(begun)))
+        after = here.progress()
+        here.until("some updates", lambda seen=after: here.progress().updates > seen.updates + 5)
+    assert max(lost) <= 20 * 40, "no more is lost than a moment's updates: snapshots are taken for 5% of the time"
+    print("seconds from kill -9 to the next update:", " ".join(f"{one:.1f}" for one in sorted(seconds)))
+    print("frames lost:", " ".join(map(str, sorted(lost))), "at 40 an update")

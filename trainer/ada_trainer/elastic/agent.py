@@ -5,6 +5,7 @@ stop, or whose configuration can't work, ends the agent at once.
 """
 
 import logging
+import os
 import secrets
 import signal
 import time
@@ -15,6 +16,7 @@ from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, W
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
 from ada_trainer.elastic.names import MEMBERSHIP_KEY, MEMBERSHIP_VARIABLE
+from ada_trainer.elastic.processes import is_stopped
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED
 
 START_LOGGER = "torch.distributed.elastic.multiprocessing.api"  # tells of every worker that ends
@@ -57,6 +59,13 @@ class TrainerAgent(LocalElasticAgent):
     def _set_local_rank_env(self, worker_env: dict[str, str | None], local_rank: int, spec: WorkerSpec) -> None:
         super()._set_local_rank_env(worker_env, local_rank, spec)
         worker_env[MEMBERSHIP_VARIABLE] = self._membership
+
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        # A process that is stopped heeds no SIGTERM: the others would wait half a minute for nothing.
+        for pid in self._pcontext.pids().values() if self._pcontext is not None else ():
+            if is_stopped(pid):
+                os.kill(pid, signal.SIGKILL)
+        super()._stop_workers(worker_group)
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import socket
+from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 
@@ -24,6 +25,15 @@ def die_with_parent(parent: int) -> None:
 def name_process(name: str) -> None:
     """Give this process a name, at most 15 letters, that `ps -e` shows."""
     ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped by a signal (SIGSTOP, a debugger); False if there is none."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] in ("T", "t")
 
 
 def split_address(address: str) -> tuple[str, int]:

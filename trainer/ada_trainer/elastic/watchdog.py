@@ -18,9 +18,19 @@ from ada_trainer.exits import EXIT_REGROUP, EXIT_TROUBLE
 
 BEAT_S = 1.0
 SILENCE_S = 10.0
+WATCHED = 4
 STEPS_PATIENCE = 10.0  # a step may take this many times the longest one so far
 
 logger = logging.getLogger("ada_trainer.watchdog")
+
+
+def watched(rank: int, world_size: int) -> list[int]:
+    """Return the peers that a worker listens to: the next few in a ring.
+
+    So the store carries a few requests a second for each worker, however many there are. Who hears a silence ends; its
+    agent asks the others' agents to meet, and so all of them notice.
+    """
+    return [(rank + step) % world_size for step in range(1, min(WATCHED, world_size - 1) + 1)]
 
 
 @dataclass
@@ -74,7 +84,7 @@ class Watchdog:
         """Watch `world_size` workers over a store of this membership; `end` must not return."""
         self._store = store.clone()  # a connection of its own: the other may be waiting for a key
         self._rank = rank
-        self._peers = [peer for peer in range(world_size) if peer != rank]
+        self._peers = watched(rank, world_size)
         self._listener = Listener(silence_s)
         self._steps = StepClock(patience_s, clock())
         self._end = end
