@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-long bench results crds chart lock clean
+.PHONY: help setup run check test test-long bench results crds chart images lock lock-cpu clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ test-long: setup ## the long searches and property runs as well
 	$(BIN)/python tests/prepare.py
 	ADA_TEST_LONG=1 $(BIN)/python -m pytest
 
-bench: setup ## measure beside the yardsticks; writes docs/benchmarks.md
+bench: setup ## measure beside the yardsticks, about 25 minutes; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks all
 
 results: setup ## train the quickstart over seeds; writes docs/results.md (about an hour)
@@ -49,9 +49,21 @@ crds: setup ## write crds/ and the reference page from the models
 chart: setup ## write what the chart takes from elsewhere: its CRD template and its table of values
 	$(BIN)/python charts/generate.py
 
-lock: setup ## resolve the lock file anew
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-		--python-version 3.11 --universal pyproject.toml --extra dev --output-file locks/dev.txt
+images: ## build the container images with docker, podman or buildah
+	$(PYTHON) images/build.py
+
+RESOLVE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-find-links --no-header --python-version 3.11
+
+lock: setup ## resolve the lock files anew: everything, and of that what each image needs
+	$(RESOLVE) --upgrade --universal --no-emit-index-url pyproject.toml --extra dev --output-file locks/dev.txt
+	for part in operator:operator curriculum:curriculum sim:simulator trainer:trainer; do \
+		$(RESOLVE) --universal --no-emit-index-url pyproject.toml --extra $${part%:*} --constraint locks/dev.txt \
+			--output-file locks/$${part#*:}.txt || exit; done
+	echo "hatchling==1.33.0" | $(RESOLVE) --universal --no-emit-index-url - --constraint locks/dev.txt --output-file locks/build.txt
+
+lock-cpu: setup ## the lock file of a trainer image without CUDA, from PyTorch's own index
+	$(RESOLVE) --emit-index-url --extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match \
+		--python-platform x86_64-manylinux_2_28 pyproject.toml --extra trainer --output-file locks/trainer-cpu.txt
 
 clean: ## remove what was built here (runs/ stays)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

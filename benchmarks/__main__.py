@@ -16,7 +16,7 @@ from benchmarks.page import page, table_line
 from benchmarks.row import Row
 from benchmarks.timing import FULL, QUICK, Effort
 
-PARTS = ("simulator", "learner", "curriculum", "transport", "checkpoint", "elastic")
+PARTS = ("simulator", "learner", "curriculum", "transport", "checkpoint", "elastic", "operator")
 TABLE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 NOTE = "note: "  # what a part says on stderr for the page
 

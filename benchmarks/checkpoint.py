@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import safetensors.numpy
@@ -47,6 +48,7 @@ EXPERIMENT = {
 
 def rows(effort: Effort) -> Iterator[Row]:
     """Measure stops, uploads and downloads."""
+    torch.set_num_threads(1)  # nothing here computes
     with tempfile.TemporaryDirectory(prefix="ada-bench-") as folder, running_minio(Path(folder)) as server:
         if server is None:
             note("no MinIO: `python tests/prepare.py` builds it; checkpoints go to a directory instead")
@@ -179,9 +181,11 @@ def trained_worker(store: ObjectStore, model: dict[str, Any]) -> Worker:
     )
     client: Any = NoCurriculum()
     start = resuming.Start(generation=1, uri=None, digest=None)
-    worker = Worker(
-        settings, Group(), store, client, start, threading.Event(), connect=lambda _, worlds: Here(worlds, experiment)
-    )
+    with patch("torch.nn.init.orthogonal_", lambda weight, gain: torch.nn.init.normal_(weight, std=0.02)):  # quick
+        worker = Worker(
+            *(settings, Group(), store, client, start, threading.Event()),
+            connect=lambda _, worlds: Here(worlds, experiment),
+        )
     worker.restore(None)
     worker.work.update(worker.work.collect(), 0)
     return worker

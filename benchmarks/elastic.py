@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from tests.cluster.processes import start
+
 from ada_curriculum.client import CurriculumClient, CurriculumError
 from ada_trainer.elastic.template import WORKER_NAME
 from benchmarks.row import Row, cost_row
@@ -165,8 +167,7 @@ class Programs:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a program."""
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
+        process = start(command, self.folder / f"{name}.log", {**os.environ, **environment})
         self._processes.append(process)
         return process
 

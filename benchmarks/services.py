@@ -1,4 +1,4 @@
-"""Programs of ours, started for a benchmark and gone afterwards."""
+"""Programs of ours, started for a benchmark and gone afterwards, also if the benchmark is killed."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from typing import Any
 
 from minio import Minio
 from tests.cluster.build import program_path
+from tests.cluster.processes import start
 
 TOKEN = "token"
 PATIENCE_S = 60.0
@@ -45,8 +46,7 @@ def _running(
     file.write_text(json.dumps(experiment))
     environment = {**os.environ, "ADA_TOKEN": TOKEN, "ADA_STORE": f"file://{folder}/store"}
     command = [sys.executable, "-m", module, *flags, "--experiment", str(file), "--host", "127.0.0.1"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    process = start(command, log, environment)
     try:
         give_up = time.monotonic() + PATIENCE_S
         while not (found := re.search(announced, log.read_text())):
@@ -91,8 +91,7 @@ def running_minio(folder: Path) -> Iterator[ObjectServer | None]:
     server = ObjectServer(f"http://{address}", "benchmark", secrets.token_hex(16))
     keys = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key}
     command = [program, "server", str(folder / "minio"), "--address", address, "--console-address", "127.0.0.1:0"]
-    with (folder / "minio.log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=log, stderr=log)
+    process = start(command, folder / "minio.log", {**os.environ, **keys})
     try:
         _wait_for_answer(f"{server.endpoint}/minio/health/ready", process)
         server.client().make_bucket(server.bucket)
