@@ -5,8 +5,10 @@ Kubernetes' own Python client does configuration, authentication and token refre
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,6 +22,7 @@ from ada_operator.observed import Manifest
 
 FIELD_MANAGER = "ada-operator"
 READ_TIMEOUT_S = 30.0
+CLOCK_TOLERANCE_S = 5.0  # an answer may be that late before it means that the API server's clock was set back
 PAGE = 500  # objects a page of a list
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -66,9 +69,10 @@ PERMISSIONS: dict[Resource, tuple[str, ...]] = {
     EXPERIMENTS: ("get", "list", "watch", "delete"),
     SECRETS: ("get", "create", "patch", "delete"),
     PODS: ("list", "watch"),
+    CONFIG_MAPS: ("get", "list", "watch", "create", "patch"),
     **{
         resource: ("get", "list", "watch", "create", "patch", "delete")
-        for resource in (CONFIG_MAPS, SERVICES, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
+        for resource in (SERVICES, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
     },
     EVENTS: ("create",),
 }
@@ -95,10 +99,23 @@ class Cluster:
         self._client = ApiClient(configuration)
         self._write_timeout_s = write_timeout_s
         self.fence: Callable[[], None] = lambda: None  # raises where this process may not write any more
+        self._ahead_s: float | None = None  # the API server's clock less our monotonic one
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
+
+    def now(self) -> float:
+        """Return the API server's time (s since 1970), by which all times in the objects are: our clock may jump."""
+        return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
+
+    def _set_clock(self, date: str | None) -> None:
+        """Take over the time of an answer, which has whole seconds, cut off: the latest is the nearest."""
+        if date is None:
+            return
+        ahead_s = parsedate_to_datetime(date).timestamp() - time.monotonic()
+        if self._ahead_s is None or not self._ahead_s - CLOCK_TOLERANCE_S < ahead_s < self._ahead_s:
+            self._ahead_s = ahead_s
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """Return an object, or None if there is none."""
@@ -120,7 +137,7 @@ class Cluster:
         while True:
             page = await self._request("GET", resource.path(namespace), query)
             for item in page["items"]:  # items of a list don't repeat what they are
-                found.append({**item, "apiVersion": resource.api_version, "kind": resource.kind})
+                found.append(slim({**item, "apiVersion": resource.api_version, "kind": resource.kind}))
             following = page["metadata"].get("continue")
             if not following:
                 return found
@@ -201,11 +218,26 @@ class Cluster:
             data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(method, path, 0, type(error).__name__, str(error)) from error
+        self._set_clock(response.headers.get("Date"))
         if response.status >= 400:
             reason, message = _explanation(data)
             raise ApiError(method, path, response.status, reason or response.reason, message)
         found: Manifest = json.loads(data)
-        return found
+        return slim(found)
+
+
+def slim(item: Manifest) -> Manifest:
+    """Return an object without what nobody here reads and what would fill the memory: field owners, specs of pods.
+
+    An object that is sent back without field owners keeps those that it has.
+    """
+    metadata = {key: value for key, value in item.get("metadata", {}).items() if key != "managedFields"}
+    found = {**item, "metadata": metadata}
+    if item.get("kind") == PODS.kind:
+        containers = item.get("spec", {}).get("containers", [])
+        resources = [{"name": one["name"], "resources": one.get("resources", {})} for one in containers]
+        found["spec"] = {"nodeName": item.get("spec", {}).get("nodeName"), "containers": resources}
+    return found
 
 
 def _explanation(data: bytes) -> tuple[str, str]:
