@@ -43,8 +43,9 @@ bench: setup ## measure beside the yardsticks, about 25 minutes; writes docs/ben
 results: setup ## train the quickstart over seeds; writes docs/results.md (about an hour)
 	$(BIN)/python -m benchmarks.results
 
-crds: setup ## write crds/ and the reference page from the models
+crds: setup ## write crds/, the reference page and the chart's copy from the models
 	$(BIN)/python -m ada_api.crd
+	$(BIN)/python charts/generate.py
 
 chart: setup ## write what the chart takes from elsewhere: its CRD template and its table of values
 	$(BIN)/python charts/generate.py
@@ -66,4 +67,4 @@ lock-cpu: setup ## the lock file of a trainer image without CUDA, from PyTorch's
 		--python-platform x86_64-manylinux_2_28 pyproject.toml --extra trainer --output-file locks/trainer-cpu.txt
 
 clean: ## remove what was built here (runs/ stays)
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from tests.cluster.oci import write_image, write_layer
 
 PAUSE = "ada.test/pause:1"
 COREDNS = "ada.test/coredns:1"
+MINIO = "ada.test/minio:1"
 PYTHON = "ada.test/python:1"
 # Where every container of a node finds the packages of this checkout and of the virtual environment (read-only).
 MOUNTED = "/opt/ada"
@@ -22,8 +23,8 @@ def archives() -> dict[str, Path]:
     """Return the archive of each image, made if missing."""
     folder = CACHE / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    made = {name: folder / f"{name.split('/')[1].replace(':', '-')}.tar" for name in (PAUSE, COREDNS, PYTHON)}
-    for program, image in (("pause", PAUSE), ("coredns", COREDNS)):
+    made = {name: folder / f"{name.split('/')[1].replace(':', '-')}.tar" for name in (PAUSE, COREDNS, MINIO, PYTHON)}
+    for program, image in (("pause", PAUSE), ("coredns", COREDNS), ("minio", MINIO)):
         if not made[image].exists():
             _make_program_image(program, image, made[image])
     if not made[PYTHON].exists():

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("ip", "nft", "mmdebstrap", "unshare", "setpriv", "mount", "sysctl")
 PROGRAMS = (
     *("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc"),
-    *("bridge", "loopback", "host-local", "coredns", "pause"),
+    *("bridge", "loopback", "host-local", "coredns", "pause", "minio"),
 )
 NETWORKS = 50  # clusters that may run on one machine at a time
 SERVICE_DNS = "10.96.0.10"
