@@ -183,7 +183,7 @@ class Run:
         client: Any = self.curriculum
         start = resuming.agree_on_start(self.settings, group, self.store, client)
         worker = Worker(self.settings, group, self.store, client, start, self.told, connect=self.connect)
-        worker.restore(resuming.read_start(self.settings, start))
+        worker.restore(resuming.read_start(self.settings, group, start))
         return worker
 
     def train(self) -> tuple[Ending, Worker]:

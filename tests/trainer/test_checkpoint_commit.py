@@ -88,7 +88,12 @@ def test_a_whole_commit_is_what_was_snapshot(tmp_path: Path) -> None:
     restored = read(store, written)
     assert restored.learner["counts"] == {"frames": 40}
     assert torch.equal(restored.learner["network"]["w"], torch.full((3,), 40.0))
-    assert torch.equal(restored.collectors[0]["generator"], torch.arange(4))
+    assert restored.collector is not None and torch.equal(restored.collector["generator"], torch.arange(4))
+    assert read(store, written, world_size=2).collector is None, "other groups have other random states"
+    other = read(store, written, rank=1, world_size=2, share=lambda _: snapshot(40).learner)
+    assert torch.equal(other.learner["network"]["w"], torch.full((3,), 40.0)), "the leader read it for all"
+    with pytest.raises(CheckpointError, match="arrived damaged"):
+        read(store, written, rank=1, world_size=2, share=lambda _: snapshot(41).learner)
     manifest = written.manifest
     assert (manifest.generation, manifest.attempt, manifest.resumed_from) == (3, 3, lineage)
     assert manifest.config_digest == settings.config_digest

@@ -107,7 +107,7 @@ def test_a_roll_back_happens_once_and_later_members_go_on_from_what_followed(tmp
 
     run.settings = settings
     worker = parts.Worker(settings, group, run.store, client, crashed, run.told, connect=run.connect)
-    worker.restore(resuming.read_start(settings, crashed))
+    worker.restore(resuming.read_start(settings, group, crashed))
     run.curriculum.stop_at = 120
     worker.train()
     worker.close()

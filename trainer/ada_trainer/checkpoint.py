@@ -32,6 +32,8 @@ from ada_curriculum.manifest import (
     StoredCheckpoint,
     check_sizes,
     checkpoint_prefix,
+    describe,
+    find_entry,
     list_checkpoints,
     open_checkpoint,
     read_checkpoint,
@@ -81,7 +83,7 @@ class Restored:
 
     checkpoint: StoredCheckpoint
     learner: dict[Any, Any]
-    collectors: tuple[dict[Any, Any], ...]  # by the rank that wrote them
+    collector: dict[Any, Any] | None  # of the reading worker's rank, if a group of the same size wrote it
 
 
 def collector_name(rank: int) -> str:
@@ -165,16 +167,27 @@ def newest(store: ObjectStore, stage: str, since_generation: int = 0) -> StoredC
     return None
 
 
-def read(store: ObjectStore, checkpoint: StoredCheckpoint) -> Restored:
-    """Read learner and collectors, verified. Raises CheckpointError."""
-    names = [entry.name for entry in checkpoint.manifest.objects]
-    collectors = sorted(name for name in names if name.startswith("collector-"))
+def read(
+    store: ObjectStore,
+    checkpoint: StoredCheckpoint,
+    rank: int = 0,
+    world_size: int = 1,
+    share: Callable[[bytes], bytes] = lambda data: data,
+) -> Restored:
+    """Read the learner and this worker's collector, verified. Raises CheckpointError.
+
+    Args:
+        share: returns to all workers what the leader gives: the learner is large, and read from the store once.
+    """
+    writers = sum(entry.name.startswith("collector-") for entry in checkpoint.manifest.objects)
     try:
-        learner = unpack(read_object(store, checkpoint, LEARNER))
-        states = tuple(unpack(read_object(store, checkpoint, name)) for name in collectors)
+        data = share(read_object(store, checkpoint, LEARNER) if rank == 0 else b"")
+        if describe(LEARNER, data) != find_entry(checkpoint, LEARNER):
+            raise CheckpointError(f"{LEARNER} of checkpoint {checkpoint.uri} arrived damaged from the leader")
+        own = read_object(store, checkpoint, collector_name(rank)) if writers == world_size else None
+        return Restored(checkpoint, unpack(data), None if own is None else unpack(own))
     except SnapshotError as error:
         raise CheckpointError(f"checkpoint {checkpoint.uri}: {error}") from error
-    return Restored(checkpoint, learner, states)
 
 
 def read_agent(reference: CheckpointReference) -> tuple[AgentRecord, dict[str, torch.Tensor]]:

@@ -153,7 +153,7 @@ def run(settings: Settings, told: threading.Event) -> int:
         if start.mark is not None:
             worker.adopt(start.mark, resuming.receive_kept(group, start, kept))
         else:
-            worker.restore(resuming.read_start(settings, start))
+            worker.restore(resuming.read_start(settings, group, start))
         ending = worker.train()
     finally:
         if watchdog is not None:
@@ -221,9 +221,7 @@ class Worker:
         self.restored_frames = self.committed_frames = manifest.frames
         self.metrics.checkpoint_time = manifest.time if self.group.is_leader else None  # who hears of the next ones
         self.metrics.gauges["checkpoint_frames"] = manifest.frames
-        same_group = len(restored.collectors) == self.group.world_size
-        collector = restored.collectors[self.group.rank] if same_group else None
-        self.work.load(learner, collector, self.counts.frames)
+        self.work.load(learner, restored.collector, self.counts.frames)
 
     def adopt(self, mark: memory.Mark, state: bytes) -> None:
         """Go on from a snapshot that a member of the group before had in memory: as new as its last update."""

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from ada_api.progress import StageProgress
 from ada_curriculum.client import CurriculumClient
@@ -179,13 +180,14 @@ def rolled_back_at(settings: Settings, group: Group, generation: int) -> int | N
     return None
 
 
-def read_start(settings: Settings, start: Start) -> checkpoints.Restored | None:
-    """Read the checkpoint to go on from; every worker does. Raises ConfigurationError if a pinned one is not there."""
+def read_start(settings: Settings, group: Group, start: Start) -> checkpoints.Restored | None:
+    """Return the checkpoint to go on from, to every worker. Raises ConfigurationError if a pinned one is not there."""
     if start.uri is None:
         return None
     try:
         store, checkpoint = open_checkpoint(start.uri, start.digest)
-        return checkpoints.read(store, checkpoint)
+        share = partial(group.broadcast, source=0)
+        return checkpoints.read(store, checkpoint, group.rank, group.world_size, share)
     except CheckpointError as error:
         if settings.resume is not None and start.uri == settings.resume.uri:
             raise ConfigurationError(f"--resume-uri can't be used: {error}") from error
