@@ -61,6 +61,7 @@ lock: setup ## resolve the lock files anew: everything, and of that what each im
 		$(RESOLVE) --universal --no-emit-index-url pyproject.toml --extra $${part%:*} --constraint locks/dev.txt \
 			--output-file locks/$${part#*:}.txt || exit; done
 	echo "hatchling==1.33.0" | $(RESOLVE) --universal --no-emit-index-url - --constraint locks/dev.txt --output-file locks/build.txt
+	$(RESOLVE) --upgrade --universal --no-emit-index-url benchmarks/peers/requirements.in --output-file locks/bench.txt
 
 lock-cpu: setup ## the lock file of a trainer image without CUDA, from PyTorch's own index
 	$(RESOLVE) --emit-index-url --extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match \

@@ -156,8 +156,8 @@ class NodeCluster:
             self.power_on(number)
         self.kubectl.apply(*cluster_dns())
         for number in range(1, self.count + 1):
-            wait_until(f"ready node-{number}", lambda n=number: self._node_is_ready(n), 90, self.log_tails)
-        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+            wait_until(f"ready node-{number}", lambda n=number: self._node_is_ready(n), 300, self.log_tails)
+        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s")
 
     def _node_is_ready(self, number: int) -> bool:
         path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
