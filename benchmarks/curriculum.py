@@ -34,7 +34,7 @@ EXPERIMENT = {
 
 def rows(effort: Effort) -> Iterator[Row]:
     """Measure the archive, then the service."""
-    with pinned(1):
+    with pinned(1, effort):
         yield from archive_rows(effort)
     yield from service_rows(effort)
 

@@ -53,7 +53,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     if not MATRIX_UNITS:
         note("this processor has no matrix units (AMX): the bars of acting and learning are those for such processors")
     torch.set_num_threads(1)
-    with pinned(1):
+    with pinned(1, effort):
         for size, model in models.items():
             yield from acting_rows(effort, size, model)
         for size, model in models.items():
@@ -131,7 +131,7 @@ def acting_rows(effort: Effort, size: str, model: AgentModel) -> Iterator[Row]:
 def learning_row(effort: Effort, size: str, model: AgentModel) -> Row:
     """Compare updates from unrolls."""
     timesteps, worlds = (6, 2) if effort.small else (UNROLL, LEARNING_WORLDS[size])
-    algorithm = Algorithm(epochs=1, minibatches=1, unroll=timesteps, worlds=worlds, learning_rate=1e-6)
+    algorithm = Algorithm(name="ppo", epochs=1, minibatches=1, unroll=timesteps, worlds=worlds, learning_rate=1e-6)
     network = network_of(model)
     learners = [Learner(one, algorithm, seed=0) for one in (network, plainly(network, model))]
     works = [partial(one.update, made_up_batch(one.network, timesteps, worlds), 0.0) for one in learners]
@@ -202,7 +202,7 @@ def loop_row(effort: Effort) -> Row:
         document["spec"]["stages"][0]["algorithm"] |= {"worlds": 8, "unroll": 5}
     experiment = AdaExperiment.model_validate(document)
     torch.set_num_threads(1 if effort.small else len(cores()[:2]))  # as the launcher of one worker does
-    with pinned(2), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with pinned(2, effort), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         name = experiment.spec.stages[0].name
         service = stack.enter_context(running_service(Path(folder), document))
         simulator = stack.enter_context(running_simulator(Path(folder), document))

@@ -46,8 +46,8 @@ def interpreter() -> Path:
     if stamp.exists() and stamp.read_text() == digest:
         return python
     uv = Path(sys.executable).with_name("uv")
-    make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, ENVIRONMENT]
-    install = [uv, "pip", "install", "--quiet", "--system-certs", "--require-hashes", "--requirement", LOCK]
+    make = [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT)]
+    install = [str(uv), "pip", "install", "--quiet", "--system-certs", "--require-hashes", "--requirement", str(LOCK)]
     for command in (make, install):
         try:
             environment = {**os.environ, "VIRTUAL_ENV": str(ENVIRONMENT)}

@@ -90,7 +90,7 @@ def running_minio(folder: Path) -> Iterator[ObjectServer | None]:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     server = ObjectServer(f"http://{address}", "benchmark", secrets.token_hex(16))
     keys = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key}
-    command = [program, "server", str(folder / "minio"), "--address", address, "--console-address", "127.0.0.1:0"]
+    command = [str(program), "server", str(folder / "minio"), "--address", address, "--console-address", "127.0.0.1:0"]
     process = start(command, folder / "minio.log", {**os.environ, **keys})
     try:
         _wait_for_answer(f"{server.endpoint}/minio/health/ready", process)

@@ -51,10 +51,10 @@ def rows(effort: Effort) -> Iterator[Row]:
     """Measure steps, pictures, tasks, and what a world costs."""
     worlds = 32 if effort.small else WORLDS
     tasks = crowded_tasks(2 if effort.small else 128)
-    with pinned(1):
+    with pinned(1, effort):
         yield from symbolic_rows(effort, worlds, tasks)
     yield from two_cores_row(effort, worlds, tasks)
-    with pinned(1):
+    with pinned(1, effort):
         yield from pixel_rows(effort)
         yield reset_row(effort, worlds)
         yield memory_row(worlds, tasks)
@@ -111,7 +111,7 @@ def two_cores_row(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
     if len(cores()) < 2:
         note("steps on two cores: this machine has one")
         return
-    with pinned(2):
+    with pinned(2, effort):
         batches = [Worlds(BatchSim(worlds, environment(), tasks, threads=count)) for count in (1, 2)]
         steps = [replay(batch, random_actions(worlds, 16)) for batch in batches]
         for step in steps:
@@ -181,6 +181,7 @@ def start_row(effort: Effort) -> Row:
     def first_step() -> None:
         subprocess.run([sys.executable, "-c", FIRST_STEP], check=True)
 
-    first_step()
+    if not effort.small:
+        first_step()
     seconds = by_turns([partial(seconds_of, first_step)], effort.repeats)[0]
     return cost_row("simulator", "seconds of import and first step, warm cache", seconds, LIMIT_START_S, "limit", 1)

@@ -66,10 +66,10 @@ def cores() -> list[int]:
 
 
 @contextmanager
-def pinned(number: int) -> Iterator[None]:
-    """Have this process use the first `number` of its cores, and all again afterwards."""
+def pinned(number: int, effort: Effort = FULL) -> Iterator[None]:
+    """Have this process use the first `number` of its cores, and all again afterwards; figures of no worth move on."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores()[:number])
+    os.sched_setaffinity(0, before if effort.small else cores()[:number])
     try:
         yield
     finally:
