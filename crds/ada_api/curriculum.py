@@ -6,6 +6,8 @@ from pydantic import Field
 
 from ada_api.base import Model
 
+Fitness = Literal["td-error", "value-model", "action-model"]
+
 
 class PrioritisedLevelReplay(Model):
     """Robust prioritised level replay, as adapted by AdA."""
@@ -16,9 +18,9 @@ class PrioritisedLevelReplay(Model):
     training_trials: int = Field(30, ge=1, le=10_000, description="Trials trained for each replay visit (N_train).")
     staleness_weight: float = Field(0.2, ge=0, le=1, description="Share of the staleness distribution (s).")
     temperature: float = Field(0.3, gt=0, le=10, description="Rank weights are 1 / rank ** (1 / temperature).")
-    fitness: Literal["td-error", "value-model", "action-model"] = Field(
+    fitness: Fitness = Field(
         "td-error",
-        description="Per-timestep measure whose mean over the last trial is the fitness; so far always td-error.",
+        description="Per-timestep measure whose mean over the last trial is the fitness; the models' need muesli.",
     )
     train_on_new_tasks: bool = Field(
         False, description="Learn from the evaluation of new tasks too (plain, not robust, level replay)."

@@ -139,6 +139,12 @@ def _queue_of_kueue(scheduling: Scheduling) -> Iterator[Found]:
         yield "queueName", None
 
 
+def _fitness_without_model(spec: ExperimentSpec) -> Iterator[Found]:
+    measured = spec.curriculum.method == "plr" and spec.curriculum.plr.fitness != "td-error"
+    if measured and any(stage.algorithm.name != "muesli" for stage in spec.stages):
+        yield "curriculum.plr.fitness", spec.curriculum.plr.fitness
+
+
 def _repeated(path: str, key: str, values: list[Any]) -> Iterator[Found]:
     for position, value in enumerate(values):
         if value in values[:position]:
@@ -253,6 +259,13 @@ RULES: tuple[Rule, ...] = (
         "self.evaluation.gates.all(g, self.stages.exists(s, s.name == g.stage))",
         "evaluation.gates must name stages of this experiment",
         _gate_of_a_stage,
+    ),
+    Rule(
+        ExperimentSpec,
+        "self.curriculum.method != 'plr' || self.curriculum.plr.fitness == 'td-error' || "
+        "self.stages.all(s, s.algorithm.name == 'muesli')",
+        "fitness value-model and action-model need the model of algorithm muesli in every stage: use it, or td-error",
+        _fitness_without_model,
     ),
     Rule(
         Evaluation,

@@ -15,12 +15,38 @@ class AgentModel(Model):
 
     preset: Preset = Field("nano", description="Widths and depths by name.")
     core: Literal["transformer-xl", "gru", "gru-attention"] = Field(
-        "transformer-xl", description="The memory; gru-attention is not there yet and is refused when training starts."
+        "transformer-xl", description="The memory: Transformer-XL, GRU, or GRU with attention over 64 written states."
     )
     width: int | None = Field(None, ge=16, le=8192, description="Model width D.")
     layers: int | None = Field(None, ge=1, le=64, description="Blocks of the memory.")
     heads: int | None = Field(None, ge=1, le=128, description="Attention heads.")
-    memory: int | None = Field(None, ge=1, le=10_000, description="Cached timesteps a layer (M).")
+    memory: int | None = Field(
+        None, ge=1, le=10_000, description="Cached timesteps a layer (M); written states of gru-attention."
+    )
+    memory_stride: int | None = Field(
+        None, ge=1, le=64, description="Of transformer-xl: a GRU encodes all timesteps, attention sees every so many."
+    )
+
+
+class Muesli(Model):
+    """Parameters of `muesli` (Hessel et al., 2021; AdA, appendix C) besides those of the algorithm."""
+
+    model_unroll: int = Field(4, ge=1, le=64, description="Steps that the model is unrolled (I of AdA).")
+    samples: int = Field(16, ge=1, le=1024, description="Actions drawn for a policy target and for E[q].")
+    clip: float = Field(1.0, gt=0, le=10, description="Clip range of a policy target's advantages (c).")
+    policy_gradient_weight: float = Field(3.0, ge=0, le=100, description="Weight of the policy gradient.")
+    cmpo_weight: float = Field(1.0, ge=0, le=100, description="Weight of the policy targets, at root and model steps.")
+    value_weight: float = Field(0.25, ge=0, le=100, description="Weight of the value loss, at root and model steps.")
+    reward_weight: float = Field(1.0, ge=0, le=100, description="Weight of the reward loss of the model steps.")
+    target_rate: float = Field(0.1, gt=0, le=1, description="Step of the target network after a minibatch.")
+    variance_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the advantages' mean square, a minibatch.")
+    behaviour_share: float = Field(0.003, ge=0, le=0.5, description="Share of the behaviour policy in the prior.")
+    uniform_share: float = Field(0.003, ge=0, le=0.5, description="Share of the uniform policy in the prior.")
+    bins: int = Field(601, ge=3, le=4096, description="Bins of values and rewards.")
+    value_range: float = Field(
+        300.0, gt=0, le=1e6, description="The bins stand from minus this to this, after the value transform."
+    )
+    model_stride: int = Field(1, ge=1, le=64, description="The model is unrolled from every so many timesteps.")
 
 
 class Algorithm(Model):
@@ -28,14 +54,14 @@ class Algorithm(Model):
 
     name: Literal["muesli", "ppo"] = Field(
         "ppo",
-        description="Reinforcement-learning algorithm; muesli is not there yet and is refused when training starts.",
+        description="Reinforcement-learning algorithm.",
     )
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's step at the start.")
     final_learning_rate: float = Field(0.1, ge=0, le=1, description="Step at the end, as a share of the start's.")
     discount: float = Field(0.95, ge=0, lt=1, description="Discount a timestep, also across trials.")
     trace_decay: float = Field(0.95, ge=0, le=1, description="Lambda of the multi-step return.")
     entropy_weight: float = Field(0.01, ge=0, le=10, description="Weight of the policy's entropy.")
-    value_weight: float = Field(0.5, ge=0, le=100, description="Weight of the value loss.")
+    value_weight: float = Field(0.5, ge=0, le=100, description="Weight of PPO's value loss.")
     clip: float = Field(0.2, gt=0, le=10, description="PPO's clip range.")
     epochs: int = Field(2, ge=1, le=100, description="Passes over each batch of unrolls.")
     minibatches: int = Field(8, ge=1, le=1024, description="Minibatches of a pass, over the whole group.")
@@ -45,6 +71,7 @@ class Algorithm(Model):
     worlds: int = Field(256, ge=1, le=1_000_000, description="Worlds in flight, over the whole group.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled weight decay.")
     max_skipped_updates: int = Field(20, ge=1, le=10_000, description="Non-finite updates before a roll-back.")
+    muesli: Muesli = Field(Muesli(), description="Parameters of `muesli`; no effect with `ppo`.")
 
 
 class CheckpointReference(Model):

@@ -286,6 +286,12 @@ BAD_INPUTS: tuple[tuple[str, Change, str, str], ...] = (
         "not both",
     ),
     (
+        "fitness-of-a-model-that-ppo-has-not",
+        put("spec.curriculum", {"method": "plr", "plr": {"fitness": "value-model"}}),
+        "spec.curriculum.plr.fitness",
+        "algorithm muesli",
+    ),
+    (
         "gate-of-no-stage",
         put("spec.evaluation.gates.0.stage", "tutor"),
         "spec.evaluation.gates[0].stage",

@@ -12,7 +12,6 @@ from torch import Tensor
 from ada_api.environment import Environment
 from ada_api.stages import AgentModel, Algorithm
 from ada_sim.observation import specification
-from ada_trainer.exits import ConfigurationError
 from ada_trainer.learner import Batch, Learner, UpdateReport
 from ada_trainer.networks.agent import AgentNetwork
 
@@ -222,6 +221,6 @@ def test_learning_lowers_the_loss_on_one_and_the_same_batch() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_muesli_is_refused_until_it_is_there() -> None:
-    with pytest.raises(ConfigurationError, match="muesli is not implemented"):
+def test_muesli_needs_a_network_with_a_model() -> None:
+    with pytest.raises(ValueError, match="muesli needs a network with a model"):
         learner(Algorithm(name="muesli"))

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ada_api.stages import CheckpointReference
 from ada_trainer import checkpoint as checkpoints
 from ada_trainer.loop import Ending, Worker
 from ada_trainer.snapshot import pack
+from ada_trainer.work import load_agent
 
 _spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
 assert _spec is not None and _spec.loader is not None
@@ -20,8 +22,14 @@ def learned(worker: Worker) -> bytes:
     return pack(worker.work.learner_state())
 
 
-def test_k_updates_a_restart_and_the_rest_give_the_same_bytes_as_all_updates_at_once(tmp_path: Path) -> None:
-    experiment = parts.tiny_experiment(frames=400)
+MUESLI = {"name": "muesli", "muesli": {"samples": 4, "bins": 21, "valueRange": 3.0}}
+
+
+@pytest.mark.parametrize("algorithm", [pytest.param({}, id="ppo"), pytest.param(MUESLI, id="muesli")])
+def test_k_updates_a_restart_and_the_rest_give_the_same_bytes_as_all_updates_at_once(
+    tmp_path: Path, algorithm: dict[str, object]
+) -> None:
+    experiment = parts.tiny_experiment(frames=400, **algorithm)
 
     stopped = parts.Run(tmp_path / "stopped", experiment)
     stopped.curriculum.stop_at = 200
@@ -130,6 +138,18 @@ def test_a_lost_simulator_costs_its_episodes_and_nothing_else(tmp_path: Path) ->
     assert worker.work.totals()["simulators_lost"] == 1
     assert worker.counts.frames >= 400
     assert opened[:3] == ["one", "two", "one"], "the simulator that is left opens the lost worlds too"
+
+
+def test_the_agent_of_a_muesli_stage_is_the_network_that_acts(tmp_path: Path) -> None:
+    run = parts.Run(tmp_path, parts.tiny_experiment(frames=40, **MUESLI))
+    _, worker = run.train()
+    found = checkpoints.newest(run.store, "teacher")
+    assert found is not None
+    agent = load_agent(CheckpointReference(uri=found.uri, digest=found.digest))
+    assert agent.model is not None
+    acting, learned = worker.work._learner.acting.state_dict(), worker.work._network.state_dict()
+    assert all(torch.equal(value, acting[name]) for name, value in agent.state_dict().items())
+    assert not all(torch.equal(value, learned[name]) for name, value in agent.state_dict().items())
 
 
 @pytest.mark.parametrize("changed", [{"core": "transformer-xl"}])

@@ -15,6 +15,8 @@ from ada_trainer.networks.agent import AgentNetwork
 MODELS = [
     pytest.param(AgentModel(preset="nano", core="gru"), id="gru"),
     pytest.param(AgentModel(preset="nano", core="transformer-xl", memory=7), id="transformer-xl"),
+    pytest.param(AgentModel(preset="nano", core="gru-attention", memory=3), id="gru-attention"),
+    pytest.param(AgentModel(preset="nano", core="transformer-xl", memory=3, memory_stride=4), id="skip-memory"),
 ]
 
 
@@ -117,8 +119,8 @@ def test_a_clone_and_a_selection_of_worlds_do_not_change_with_later_steps(model:
 def test_every_parameter_of_each_core_gets_a_gradient() -> None:
     for parameter in MODELS:
         agent = network(parameter.values[0])
-        clear = torch.zeros(6, 3, dtype=torch.bool)
-        output, _ = agent.unroll(observations(6, 3, clear), agent.initial_state(3), clear)
+        clear = torch.zeros(18, 3, dtype=torch.bool)
+        output, _ = agent.unroll(observations(18, 3, clear), agent.initial_state(3), clear)
         (output.value.sum() + sum((logits**2).sum() for logits in output.logits)).backward()
         silent = [name for name, value in agent.named_parameters() if value.grad is None or not value.grad.any()]
         assert silent == []
@@ -169,7 +171,8 @@ def test_pixels_go_through_the_residual_network_and_steps_equal_the_unroll() -> 
     [
         pytest.param({"core": "gru", "memory": 60}, "model.memory", id="a-gru-has-no-cache"),
         pytest.param({"width": 100, "heads": 3}, "multiple of model.heads 3", id="heads-must-divide-the-width"),
-        pytest.param({"core": "gru-attention"}, "not implemented", id="a-core-that-is-not-there-says-so"),
+        pytest.param({"core": "gru-attention", "layers": 2}, "model.layers", id="a-gru-with-attention-has-one-layer"),
+        pytest.param({"core": "gru", "memory_stride": 4}, "model.memoryStride", id="only-attention-skips"),
     ],
 )
 def test_a_model_that_can_not_be_built_is_refused(model: dict[str, object], words: str) -> None:

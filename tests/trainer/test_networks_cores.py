@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from ada_api.stages import AgentModel
 from ada_trainer.networks.gru import Gru, gru_sequence
+from ada_trainer.networks.gru_attention import GruAttention
 from ada_trainer.networks.presets import PRESETS, Sizes, sizes_of
+from ada_trainer.networks.skip_memory import SkipMemory
 from ada_trainer.networks.transformer_xl import Block, TransformerXl
 
 PUBLISHED = {"6m": 6, "23m": 23, "42m": 42, "57m": 57, "75m": 75, "169m": 169, "265m": 265}
@@ -108,3 +110,70 @@ def test_presets_have_the_published_number_of_parameters(name: str) -> None:
 def test_what_the_model_sets_wins_over_the_preset() -> None:
     sizes = sizes_of(AgentModel(preset="micro", memory=60))
     assert (sizes.width, sizes.memory) == (PRESETS["micro"].width, 60)
+
+
+def reference_skip(core: SkipMemory, x: Tensor, encoded: Tensor, episode: Tensor) -> Tensor:
+    """The skip memory of one layer over one world, timestep by timestep and pair by pair."""
+    (block,) = core.blocks
+    assert isinstance(block, Block)
+    T, D = x.shape
+    N, H = block.heads, D // block.heads
+    q, k, v = block.query_key_value(block.attention_norm(encoded)).view(T, 3, N, H).unbind(1)
+    attended = torch.zeros(T, N, H)
+    for n in range(N):
+        for t in range(T):
+            mine = [j for j in range(t + 1) if episode[j] == episode[t]]
+            seen = [*[j for j in mine[:-1] if (j - mine[0]) % core.stride == 0][-core.sizes.memory :], t]
+            scores = []
+            for j in seen:
+                age_key = block.from_age(core.sinusoids[t - j]).view(N, H)[n]
+                content = (q[t, n] + block.content_bias[n, 0]) @ k[j, n]
+                scores.append((content + (q[t, n] + block.age_bias[n, 0]) @ age_key) / math.sqrt(H))
+            attended[t, n] = torch.softmax(torch.stack(scores), 0) @ v[seen, n]
+    x = encoded + block.attention_out(attended.flatten(1))
+    gate, up = block.gate_and_up(block.feed_forward_norm(x)).chunk(2, -1)
+    return x + block.down(nn.functional.gelu(gate) * up)
+
+
+def test_the_skip_memory_attends_to_every_fourth_encoded_timestep_and_to_the_present_one() -> None:
+    torch.manual_seed(0)
+    core = SkipMemory(Sizes(width=8, layers=1, heads=2, memory=3, embedding=8), stride=4)
+    block = core.blocks[0]
+    assert isinstance(block, Block)
+    nn.init.normal_(block.content_bias)
+    nn.init.normal_(block.age_bias)
+    x = torch.randn(27, 3, 8)
+    clear = torch.rand(27, 3) < 0.1
+    ours, _ = core.unroll(x, core.initial_state(3), clear)
+    encoded, _ = core.encoder.unroll(x, core.encoder.initial_state(3), clear)
+    for b in range(3):
+        expected = reference_skip(core, x[:, b], encoded[:, b], clear[:, b].cumsum(0))
+        torch.testing.assert_close(ours[:, b], core.norm(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_a_gru_with_attention_reads_every_eighth_of_its_own_states_within_the_episode() -> None:
+    torch.manual_seed(0)
+    core = GruAttention(8, heads=2, written=2)
+    T, N, H = 40, 2, 4
+    x, clear = torch.randn(T, 1, 8), torch.zeros(T, 1, dtype=torch.bool)
+    clear[20] = True
+    ours, _ = core.unroll(x, core.initial_state(1), clear)
+    hidden, written, age = torch.zeros(1, 8), [], 0
+    for t in range(T):
+        if clear[t, 0]:
+            hidden, written, age = torch.zeros(1, 8), [], 0
+        read = torch.zeros(1, 8)
+        if written:
+            query = core.query(hidden).view(N, H)
+            keys, values = zip(*[core.key_value(state).view(2, N, H).unbind(0) for state in written[-2:]], strict=True)
+            found = []
+            for n in range(N):
+                scores = torch.stack([query[n] @ key[n] for key in keys]) / math.sqrt(H)
+                weights = torch.softmax(scores, 0)
+                found.append(sum(w * value[n] for w, value in zip(weights, values, strict=True)))
+            read = core.read_out(torch.cat(found))[None]
+        hidden, _ = core.cell.step(torch.cat([x[t], read], -1), hidden, torch.zeros(1, dtype=torch.bool))
+        age += 1
+        if age % 8 == 0:
+            written.append(hidden)
+        torch.testing.assert_close(ours[t], hidden, atol=1e-6, rtol=0)

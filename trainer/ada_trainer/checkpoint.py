@@ -1,6 +1,6 @@
 """Checkpoints of a training group: what they hold, how one is committed, found again, and read.
 
-learner.safetensors            network, optimiser, counters, random state
+learner.safetensors            networks (the one that acts under `network`), optimiser, counters, random state
 collector-RRRRR.safetensors    random state of rank R's collector
 agent.json                     model, observation and action groups: enough to build the network
 curriculum.safetensors         the curriculum service's own snapshot
@@ -21,7 +21,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from ada_api.environment import ActionGroup, Environment
-from ada_api.stages import AgentModel, CheckpointReference
+from ada_api.stages import AgentModel, CheckpointReference, Muesli, Stage
 from ada_curriculum.manifest import (
     CURRICULUM,
     HISTORY,
@@ -62,6 +62,17 @@ class AgentRecord(BaseModel):
     model: AgentModel
     environment: Environment
     action_groups: tuple[ActionGroup, ...]
+    muesli: Muesli | None = None  # if the network has Muesli's model
+
+
+def agent_record(stage: Stage, environment: Environment) -> AgentRecord:
+    """Return what the network of a stage is."""
+    return AgentRecord(
+        model=stage.model,
+        environment=environment,
+        action_groups=tuple(environment.action_groups),
+        muesli=stage.algorithm.muesli if stage.algorithm.name == "muesli" else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -100,11 +111,7 @@ def write(
         store: of the experiment's prefix.
         generation: also the attempt in the name: no two memberships write the same prefix.
     """
-    record = AgentRecord(
-        model=settings.stage.model,
-        environment=settings.experiment.spec.environment,
-        action_groups=tuple(settings.experiment.spec.environment.action_groups),
-    )
+    record = agent_record(settings.stage, settings.experiment.spec.environment)
     objects = {
         LEARNER: snapshot.learner,
         AGENT: record.model_dump_json().encode(),

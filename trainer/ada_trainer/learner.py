@@ -7,7 +7,7 @@ What makes the next update the same is in `Learner.state_dict`: parameters, opti
 in minibatches follows from the seed and the number of the update.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,30 +16,14 @@ import torch
 from torch import Tensor
 
 from ada_api.stages import Algorithm
-from ada_trainer.algorithms.ppo import PpoSettings, PpoTerms, normalised, ppo_loss
-from ada_trainer.algorithms.returns import generalised_advantages
 from ada_trainer.algorithms.schedule import learning_rate
-from ada_trainer.exits import ConfigurationError
-from ada_trainer.networks.agent import AgentNetwork, AgentState
+from ada_trainer.batch import Batch as Batch
+from ada_trainer.networks.agent import AgentNetwork
+from ada_trainer.objective import Objective, Reduce
+from ada_trainer.objective_muesli import MuesliObjective
+from ada_trainer.objective_ppo import PpoObjective
 
-Reduce = Callable[[Tensor], Tensor]  # the sum over all workers of a tensor of the same shape on each
 ADAM_EPSILON = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Unrolls of T timesteps of B agents, and what acting noted about them."""
-
-    observation: dict[str, Tensor]  # [T, B, ...]
-    clear: Tensor  # bool [T, B]: the memory is emptied before the timestep
-    actions: Tensor  # int8 [T, B, 6]
-    log_prob: Tensor  # [T, B], of the actions when they were drawn
-    reward: Tensor  # [T, B], times `algorithm.reward_scale`
-    value: Tensor  # [T + 1, B], when acting; the last row after the unroll
-    continues: Tensor  # [T, B]: 0 where the episode ended with the timestep
-    learn: Tensor  # bool [T, B]: the learner may use the timestep
-    state: AgentState  # before the first timestep
-    teacher: Tensor | None = None  # [T, B, sum of A_g]: the teacher's logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +38,16 @@ class UpdateReport:
     value_loss: float = 0.0
     entropy: float = 0.0
     distillation_loss: float = 0.0
-    clipped_share: float = 0.0
+    clipped_share: float | None = None  # PPO's
+    cmpo_loss: float | None = None  # Muesli's, as all that follow
+    reward_loss: float | None = None
+    model_policy_loss: float | None = None
+    model_value_loss: float | None = None
     gradient_norm: float = 0.0  # before it was scaled down
 
     def metrics(self) -> dict[str, float]:
-        """Return the figures by name."""
-        return {name: float(value) for name, value in asdict(self).items()}
-
-
-TERMS = ("loss", "policy_loss", "value_loss", "entropy", "distillation_loss", "clipped_share")
+        """Return the figures by name; those of other algorithms are left out."""
+        return {name: float(value) for name, value in asdict(self).items() if value is not None}
 
 
 def identity(tensor: Tensor) -> Tensor:
@@ -82,21 +67,21 @@ class Learner:
         distillation_weight: float = 0.0,
         distillation_l2: float = 0.0,
     ) -> None:
-        """Take over the network; raises ConfigurationError for an algorithm that is not there."""
-        if algorithm.name != "ppo":
-            raise ConfigurationError(f"algorithm.name {algorithm.name} is not implemented: use ppo")
+        """Take over the network; for `muesli` it must have a model."""
         self.network = network
         self.algorithm = algorithm
         self.seed = seed
         self.updates = 0
         self.skipped_updates = 0
         self._l2 = distillation_l2
-        self._settings = PpoSettings(
-            clip=algorithm.clip,
-            value_weight=algorithm.value_weight,
-            entropy_weight=algorithm.entropy_weight,
-            distillation_weight=distillation_weight,
-        )
+        self.acting = network  # the network that plays and is judged
+        self._objective: Objective
+        match algorithm.name:
+            case "ppo":
+                self._objective = PpoObjective(network, algorithm, distillation_weight)
+            case "muesli":
+                muesli = MuesliObjective(network, algorithm, distillation_weight)
+                self._objective, self.acting = muesli, muesli.target
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
@@ -105,12 +90,15 @@ class Learner:
             weight_decay=algorithm.weight_decay,
             fused=True,
         )
-        self._flat = _flat_gradients(self._parameters, len(TERMS))
+        self._flat = _flat_gradients(self._parameters, len(self._objective.terms))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that makes the next update the same; tensors are the live ones."""
+        learned = {} if self.acting is self.network else {"learned": self.network.state_dict()}
         return {
-            "network": self.network.state_dict(),
+            "network": self.acting.state_dict(),
+            **learned,
+            "objective": self._objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "updates": self.updates,
             "skipped_updates": self.skipped_updates,
@@ -118,7 +106,10 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state of a learner of the same model."""
-        self.network.load_state_dict(state["network"])
+        self.acting.load_state_dict(state["network"])
+        if self.acting is not self.network:
+            self.network.load_state_dict(state["learned"])
+        self._objective.load_state_dict(state.get("objective", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.skipped_updates = int(state["skipped_updates"])
@@ -128,22 +119,23 @@ class Learner:
 
         If a loss or a gradient of any worker is not finite, no worker takes that step nor those left of the batch.
         """
-        advantage, target = self._advantages(batch, reduce)
+        targets = self._objective.prepare(batch, reduce, derived_seed(self.seed, self.updates))
         minibatches = list(self._minibatches(batch.learn.shape[1]))
         counts = reduce(torch.stack([batch.learn[:, worlds].sum() for worlds in minibatches]).double()).tolist()
         rate = learning_rate(self.algorithm.learning_rate, self.algorithm.final_learning_rate, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        totals, norms, skipped = torch.zeros(len(TERMS)), 0.0, False
+        totals, norms, skipped = torch.zeros(len(self._objective.terms)), 0.0, False
         taken = 0
-        for worlds, count in zip(minibatches, counts, strict=True):
+        for index, (worlds, count) in enumerate(zip(minibatches, counts, strict=True)):
             if count == 0:  # on every worker
                 continue
-            terms, norm = self._gradient(batch, advantage, target, worlds, count, reduce)
+            terms, norm = self._gradient(batch, targets, worlds, count, index, reduce)
             if not (torch.isfinite(terms).all() and norm.isfinite()):
                 skipped = True
                 break
             self.optimizer.step()
+            self._objective.stepped()
             totals += terms
             norms += float(norm)
             taken += 1
@@ -155,21 +147,8 @@ class Learner:
             learned_timesteps=int(sum(counts)) // self.algorithm.epochs,
             learning_rate=rate,
             gradient_norm=norms / max(taken, 1),
-            **dict(zip(TERMS, means, strict=True)),
+            **dict(zip(self._objective.terms, means, strict=True)),
         )
-
-    def _advantages(self, batch: Batch, reduce: Reduce) -> tuple[Tensor, Tensor]:
-        """Return advantages, normalised over the whole group's timesteps that count, and the value's targets."""
-        algorithm = self.algorithm
-        raw = generalised_advantages(
-            batch.reward, batch.value, batch.continues, algorithm.discount, algorithm.trace_decay
-        )
-        used = raw[batch.learn].double()
-        moments = torch.stack([torch.ones_like(used).sum(), used.sum(), (used**2).sum()])
-        count, total, squares = reduce(moments)
-        mean = total / count.clamp(min=1)
-        deviation = (squares / count.clamp(min=1) - mean**2).clamp(min=0).sqrt()
-        return normalised(raw, mean.to(raw), deviation.to(raw)), raw + batch.value[:-1]
 
     def _minibatches(self, worlds: int) -> Iterator[Tensor]:
         """Yield the worlds of each minibatch of each pass; some are empty if this worker has few worlds."""
@@ -179,18 +158,17 @@ class Learner:
             yield from order.tensor_split(self.algorithm.minibatches)
 
     def _gradient(
-        self, batch: Batch, advantage: Tensor, target: Tensor, worlds: Tensor, count: float, reduce: Reduce
+        self, batch: Batch, targets: Any, worlds: Tensor, count: float, index: int, reduce: Reduce
     ) -> tuple[Tensor, Tensor]:
         """Leave the group's gradient of a minibatch, scaled down, in the parameters; return terms and its norm."""
         self._flat.zero_()
-        gradients = self._flat[: -len(TERMS)]
+        width = len(self._objective.terms)
+        gradients = self._flat[:-width]
         if len(worlds):
-            terms = self._loss(batch, advantage, target, worlds, count)
-            terms.loss.backward()  # type: ignore[no-untyped-call]
+            terms = self._objective.loss(batch, targets, worlds, count, index)
+            terms[0].backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
-                self._flat[-len(TERMS) :] = torch.stack(
-                    [terms.loss, terms.policy, terms.value, terms.entropy, terms.distillation, terms.clipped]
-                )
+                self._flat[-width:] = torch.stack(terms)
         summed = reduce(self._flat)
         if summed is not self._flat:
             self._flat.copy_(summed)
@@ -201,26 +179,12 @@ class Learner:
                     parameter.grad.add_(parameter, alpha=self._l2)
         norm = gradients.norm()
         gradients *= (self.algorithm.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0)
-        return self._flat[-len(TERMS) :].to("cpu", copy=True), norm
+        return self._flat[-width:].to("cpu", copy=True), norm
 
-    def _loss(self, batch: Batch, advantage: Tensor, target: Tensor, worlds: Tensor, count: float) -> PpoTerms:
-        network = self.network
-        observation = {name: field.index_select(1, worlds) for name, field in batch.observation.items()}
-        output, _ = network.unroll(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
-        teacher = None
-        if batch.teacher is not None:
-            teacher = torch.split_with_sizes(batch.teacher[:, worlds], network.choices, -1)
-        return ppo_loss(
-            output.logits,
-            output.value,
-            actions=batch.actions[:, worlds][..., network.groups],
-            behaviour_log_prob=batch.log_prob[:, worlds],
-            advantage=advantage[:, worlds],
-            target=target[:, worlds],
-            weight=batch.learn[:, worlds] / count,
-            settings=self._settings,
-            teacher=teacher,
-        )
+
+def derived_seed(*parts: int) -> int:
+    """Return a seed, 63 bits, that follows from these numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _flat_gradients(parameters: list[torch.nn.Parameter], extra: int) -> Tensor:

@@ -18,14 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ada_api.curriculum import Fitness
 from ada_api.stages import Algorithm
 from ada_curriculum.types import Lease, Result
 from ada_sim.batch import TimeStep
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
 from ada_sim.observation import MAX_TRIALS
+from ada_trainer.algorithms.fitness import action_model_errors, value_model_errors
 from ada_trainer.algorithms.returns import td_errors
-from ada_trainer.learner import Batch
-from ada_trainer.networks.agent import AgentNetwork, AgentState
+from ada_trainer.batch import Batch
+from ada_trainer.exits import ConfigurationError
+from ada_trainer.networks.agent import AgentNetwork, AgentOutput, AgentState
 
 RESERVE_SHARE = 8  # leases are asked for an eighth of the worlds at a time
 
@@ -107,7 +110,7 @@ class _Episodes:
 
 
 class _Scores:
-    """Shares of time in the goal by trial, and the last trial's mean absolute TD error, per world."""
+    """Shares of time in the goal by trial, and the last trial's mean fitness measure, per world."""
 
     def __init__(self, worlds: int) -> None:
         self._reward = np.zeros(worlds)
@@ -175,18 +178,24 @@ class Collector:
         seed: int,
         teacher: AgentNetwork | None = None,
         renewed: Callable[[], Iterable[int]] = tuple,
+        fitness: Fitness = "td-error",
     ) -> None:
         """Act in the worlds of `simulator`, with episodes from `lease`.
 
         Args:
             renewed: returns the worlds that the last step opened anew, because their simulator was lost.
+            fitness: what of a timestep counts for the curriculum; a measure by the model needs a network with one.
+
+        Raises ConfigurationError for a fitness that the network can't tell.
         """
-        self._simulator, self._renewed = simulator, renewed
+        if fitness != "td-error" and network.model is None:
+            raise ConfigurationError(f"fitness {fitness} needs a learned model: use algorithm muesli, or td-error")
+        self._simulator, self._renewed, self._fitness = simulator, renewed, fitness
         self._worlds, self._players = worlds, players
         self._agents = worlds * players
         self._network, self._teacher = network, teacher
         self._algorithm = algorithm
-        self._device = network.hidden.bias.device
+        self._device = network.rest.device
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._episodes = _Episodes(worlds, lease)
         self._scores = _Scores(worlds)
@@ -234,7 +243,7 @@ class Collector:
                 supplied = self._episodes.supply(self._simulator, ask=supplied)
             self._look()
         output, _ = self._network.step(self._observation, self._network.clone(self._state), self._clear)
-        buffers.value[T] = output.value
+        buffers.note(T, output)
         return self._finish(buffers, start, history)
 
     def _begin(self) -> None:
@@ -271,7 +280,7 @@ class Collector:
             actions[resting] = self._rest
         buffers.actions[t] = actions
         buffers.log_prob[t] = self._network.log_prob(output, actions)
-        buffers.value[t] = output.value
+        buffers.note(t, output)
         if self._teacher is not None and self._teacher_state is not None:
             labels, self._teacher_state = self._teacher.step(self._observation, self._teacher_state, self._clear)
             buffers.teacher[t] = torch.cat(labels.logits, -1)
@@ -302,8 +311,7 @@ class Collector:
         buffers.reward.copy_(torch.from_numpy(history.reward).flatten(1) * algorithm.reward_scale)
         buffers.continues.copy_(torch.from_numpy(~history.episode_ended.repeat(P, 1)))
         buffers.learn.copy_(torch.from_numpy((history.learn & history.active).repeat(P, 1)))
-        errors = td_errors(buffers.reward, buffers.value, buffers.continues, algorithm.discount)
-        by_world = errors.abs().view(T, self._worlds, P).mean(-1).cpu().numpy()
+        by_world = self._worth(buffers).view(T, self._worlds, P).mean(-1).cpu().numpy()
         rewards = history.reward.mean(-1)
         self._scores.begin()
         for t in range(T):
@@ -320,9 +328,22 @@ class Collector:
             learn=buffers.learn,
             state=start,
             teacher=buffers.teacher if self._teacher is not None else None,
+            roots=buffers.roots,
         )
         scores = self._scores
         return Collected(batch, scores.results, int(history.active.sum()) * P, scores.totals, scores.counts)
+
+    def _worth(self, buffers: "_Buffers") -> Tensor:
+        """Return what each timestep tells of its task, [T, agents]: the measure that is the fitness."""
+        if self._fitness == "td-error":
+            errors = td_errors(buffers.reward, buffers.value, buffers.continues, self._algorithm.discount)
+            return errors.abs()
+        model, roots = self._network.model, buffers.roots
+        assert model is not None and roots is not None
+        predicted = model.step(roots[:-1], buffers.actions[..., self._network.groups])
+        if self._fitness == "value-model":
+            return value_model_errors(buffers.value, model.value(predicted), buffers.continues)
+        return action_model_errors(model.policy(roots[1:]), model.policy(predicted), buffers.continues)
 
     def stop_labelling(self) -> None:
         """Let the teacher go: the frames of imitation are over."""
@@ -370,7 +391,7 @@ class _Buffers:
 
     def __init__(self, T: int, observation: Mapping[str, Tensor], network: AgentNetwork, labels: bool) -> None:
         with torch.inference_mode(False):  # the learner differentiates through functions of them
-            like = network.hidden.bias.detach()
+            like = network.task_encoder.out.bias.detach()
             agents = len(next(iter(observation.values())))
             self.observation = {
                 name: torch.zeros((T, *field.shape), dtype=field.dtype, device=like.device)
@@ -384,3 +405,11 @@ class _Buffers:
             self.continues = like.new_zeros((T, agents))
             self.learn = torch.zeros((T, agents), dtype=torch.bool, device=like.device)
             self.teacher = like.new_zeros((T if labels else 0, agents, sum(network.choices)))
+            model = network.model
+            self.roots = None if model is None else like.new_zeros((T + 1, agents, 2 * model.width))
+
+    def note(self, t: int, output: AgentOutput) -> None:
+        """Note value and model's state of a timestep, 0 to T."""
+        self.value[t] = output.value
+        if self.roots is not None:
+            self.roots[t] = output.model_state

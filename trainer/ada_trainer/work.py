@@ -15,7 +15,7 @@ from ada_curriculum.manifest import CheckpointError
 from ada_curriculum.types import Lease, Result
 from ada_sim.client import SimulatorClient
 from ada_sim.observation import specification
-from ada_trainer.checkpoint import AgentRecord, read_agent
+from ada_trainer.checkpoint import AgentRecord, agent_record, read_agent
 from ada_trainer.elastic.group import Group
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.learner import Learner
@@ -49,7 +49,7 @@ def derive_seed(*parts: int | str) -> int:
 
 def build_network(record: AgentRecord) -> AgentNetwork:
     """Return a network as a checkpoint describes it. Raises ConfigurationError."""
-    return AgentNetwork(record.model, specification(record.environment), record.action_groups)
+    return AgentNetwork(record.model, specification(record.environment), record.action_groups, record.muesli)
 
 
 class Work:
@@ -63,7 +63,7 @@ class Work:
         self._settings, self._group = settings, group
         self._client, self._generation, self._worker = client, generation, worker
         environment = spec.environment
-        record = AgentRecord(model=stage.model, environment=environment, action_groups=tuple(environment.action_groups))
+        record = agent_record(stage, environment)
         torch.manual_seed(derive_seed(spec.seed, stage.name, "network"))
         self._network = build_network(record).to(group.device)
         if stage.warm_start is not None:
@@ -92,17 +92,18 @@ class Work:
     def begin(self, frames: int) -> None:
         """Open the worlds; random numbers follow from seed, stage, progress and rank."""
         self._simulators.open()
-        stage, seed = self._settings.stage, self._settings.experiment.spec.seed
+        stage, spec = self._settings.stage, self._settings.experiment.spec
         self._collector = Collector(
             self._simulators,
             self._worlds,
-            self._settings.experiment.spec.environment.players,
-            self._network,
+            spec.environment.players,
+            self._learner.acting,
             stage.algorithm,
             self._lease,
-            seed=derive_seed(seed, stage.name, frames, self._group.rank),
+            seed=derive_seed(spec.seed, stage.name, frames, self._group.rank),
             teacher=self._teacher if self._imitates(frames) else None,
             renewed=self._simulators.renewed,
+            fitness=spec.curriculum.plr.fitness if spec.curriculum.method == "plr" else "td-error",
         )
 
     def load(self, learner: Mapping[str, Any], collector: Mapping[str, Any] | None, frames: int) -> None:

@@ -109,7 +109,7 @@ def evaluate(experiment: AdaExperiment, stage: str, reference: CheckpointReferen
 
 def build_network(record: AgentRecord, parameters: dict[str, torch.Tensor]) -> AgentNetwork:
     """Return a checkpoint's network with its parameters."""
-    network = AgentNetwork(record.model, specification(record.environment), record.action_groups)
+    network = AgentNetwork(record.model, specification(record.environment), record.action_groups, record.muesli)
     network.load_state_dict(parameters)
     return network.eval()
 

@@ -9,23 +9,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from pydantic.alias_generators import to_camel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ada_api.stages import AgentModel
+from ada_api.stages import AgentModel, Muesli
 from ada_sim.constants import ACTION_GROUPS, ACTION_REST, ACTION_SIZES
 from ada_sim.observation import Field
 from ada_trainer.algorithms import policies
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.networks.encoders import PixelEncoder, SymbolicEncoder, VisibleObjects, visible_objects
 from ada_trainer.networks.gru import Gru
+from ada_trainer.networks.gru_attention import WRITTEN_STATES, GruAttention
+from ada_trainer.networks.latent_model import LatentModel
 from ada_trainer.networks.layers import RELU_GAIN, linear
 from ada_trainer.networks.presets import Sizes, sizes_of
 from ada_trainer.networks.reader import ObjectReader
+from ada_trainer.networks.skip_memory import SkipMemory
 from ada_trainer.networks.task_encoder import TaskEncoder
 from ada_trainer.networks.transformer_xl import TransformerXl
 
 Observation = Mapping[str, Tensor]
+Core = TransformerXl | SkipMemory | Gru | GruAttention
 POLICY_GAIN = 0.01  # nearly uniform at birth
 VALUE_GAIN = 0.1
 
@@ -36,13 +41,14 @@ class AgentOutput:
 
     logits: tuple[Tensor, ...]  # [..., A_g] for each controlled group
     value: Tensor  # [...]
+    model_state: Tensor | None = None  # [..., 2 W]: where Muesli's model starts from, if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
     """What the agent carries from timestep to timestep. `step` may write into it: keep a `clone` if needed later."""
 
-    memory: Any  # the core's own: a tensor or a TransformerState
+    memory: Any  # the core's own state
     task: Tensor  # [B, D]: encoded goal and rules of the present episode
     known: Tensor  # bool [B]: `task` is up to date
 
@@ -52,8 +58,18 @@ class AgentNetwork(nn.Module):
 
     rest: Tensor
 
-    def __init__(self, model: AgentModel, specification: Sequence[Field], action_groups: Sequence[str]) -> None:
-        """Build the network; raises ConfigurationError for a model that can't be built."""
+    def __init__(
+        self,
+        model: AgentModel,
+        specification: Sequence[Field],
+        action_groups: Sequence[str],
+        muesli: Muesli | None = None,
+    ) -> None:
+        """Build the network; raises ConfigurationError for a model that can't be built.
+
+        Args:
+            muesli: if given, policy and value are read from the state of a learned model, as Muesli needs.
+        """
         super().__init__()
         sizes = sizes_of(model)
         shapes = {field.name: field.shape for field in specification}
@@ -68,16 +84,20 @@ class AgentNetwork(nn.Module):
             self.reader = ObjectReader(sizes.width, shapes["objects"][-1], sizes.embedding)
         else:
             self.encoder = PixelEncoder(shapes, self.groups, sizes.width)
-        self.core = _core(model, sizes)
-        read = sizes.embedding if self.reader else 0
-        self.hidden = linear(sizes.width + read, sizes.width, RELU_GAIN)
-        self.policy = linear(sizes.width, sum(self.choices), POLICY_GAIN)
-        self.value = linear(sizes.width, 1, VALUE_GAIN)
+        self.core: Core = _core(model, sizes)
+        features = sizes.width + (sizes.embedding if self.reader else 0)
+        self.model: LatentModel | None = None
+        if muesli is not None:
+            self.model = LatentModel(features, sizes.model_width, self.choices, muesli.bins, muesli.value_range)
+        else:
+            self.hidden = linear(features, sizes.width, RELU_GAIN)
+            self.policy = linear(sizes.width, sum(self.choices), POLICY_GAIN)
+            self.value = linear(sizes.width, 1, VALUE_GAIN)
         self.register_buffer("rest", torch.tensor(ACTION_REST, dtype=torch.int8), persistent=False)
 
     def initial_state(self, batch: int) -> AgentState:
         """Return the state of `batch` agents that have seen nothing."""
-        like = self.hidden.bias
+        like = self.task_encoder.out.bias
         return AgentState(
             memory=self.core.initial_state(batch),
             task=like.new_zeros(batch, self.width),
@@ -94,16 +114,26 @@ class AgentNetwork(nn.Module):
             task = task.index_put((rows,), encoded)
         x = self.encoder(observation, objects, task)
         x, memory = self.core.step(x, state.memory, clear)
-        return self._heads(x, objects), AgentState(memory, task, torch.ones_like(clear))
+        return self._heads(self._read(x, objects)), AgentState(memory, task, torch.ones_like(clear))
 
     def unroll(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
         """Go through T timesteps, [T, B, ...], from `state`, which stays as it is. Equal to T times `step`."""
+        features, after = self._unroll_memory(observation, state, clear)
+        return self._heads(features), after
+
+    def unroll_roots(self, observation: Observation, state: AgentState, clear: Tensor) -> Tensor:
+        """Return the states that Muesli's model starts from, [T, B, 2 W]; nothing is read from them yet."""
+        assert self.model is not None, "the network has no model"
+        features, _ = self._unroll_memory(observation, state, clear)
+        return self.model.root(features)
+
+    def _unroll_memory(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[Tensor, AgentState]:
         objects = _visible(observation)
         encoded, episode = self._encode_tasks(observation, clear)
         x = self.encoder(observation, objects, functional.embedding(episode, encoded))
         x, memory = self.core.unroll(x, state.memory, clear)
         task = encoded[episode[-1]].detach()
-        return self._heads(x, objects), AgentState(memory, task, torch.ones_like(clear[-1]))
+        return self._read(x, objects), AgentState(memory, task, torch.ones_like(clear[-1]))
 
     def _encode_tasks(self, observation: Observation, clear: Tensor) -> tuple[Tensor, Tensor]:
         """Return encodings [N, D] of the N episodes that touch the unroll, and each timestep's row, int64 [T, B]."""
@@ -114,10 +144,15 @@ class AgentNetwork(nn.Module):
         episode = first.flatten().cumsum(0).sub_(1).view_as(first).t()
         return encoded, episode
 
-    def _heads(self, x: Tensor, objects: VisibleObjects | None) -> AgentOutput:
-        if self.reader is not None:
-            x = torch.cat([x, self.reader(x, objects)], -1)
-        hidden = functional.relu(self.hidden(x))
+    def _read(self, x: Tensor, objects: VisibleObjects | None) -> Tensor:
+        """Put what the memory looks at in sight beside it."""
+        return x if self.reader is None else torch.cat([x, self.reader(x, objects)], -1)
+
+    def _heads(self, features: Tensor) -> AgentOutput:
+        if self.model is not None:
+            root = self.model.root(features)
+            return AgentOutput(self.model.policy(root), self.model.value(root), root)
+        hidden = functional.relu(self.hidden(features))
         return AgentOutput(self.policy(hidden).split(self.choices, -1), self.value(hidden)[..., 0])
 
     def forget_tasks(self, state: AgentState) -> AgentState:
@@ -144,17 +179,24 @@ class AgentNetwork(nn.Module):
         return policies.log_prob(output.logits, actions[..., self.groups])
 
 
-def _core(model: AgentModel, sizes: Sizes) -> Gru | TransformerXl:
+def _core(model: AgentModel, sizes: Sizes) -> Core:
     match model.core:
+        case "transformer-xl" if model.memory_stride is not None and model.memory_stride > 1:
+            return SkipMemory(sizes, model.memory_stride)
         case "transformer-xl":
             return TransformerXl(sizes)
         case "gru":
-            for name in ("layers", "heads", "memory"):
-                if getattr(model, name) is not None:
-                    raise ConfigurationError(f"model.{name} is set, but core gru has none: remove it")
+            _refuse(model, "layers", "heads", "memory", "memory_stride")
             return Gru(sizes.width)
         case "gru-attention":
-            raise ConfigurationError("model.core gru-attention is not implemented: use transformer-xl or gru")
+            _refuse(model, "layers", "memory_stride")
+            return GruAttention(sizes.width, sizes.heads, model.memory or WRITTEN_STATES)
+
+
+def _refuse(model: AgentModel, *names: str) -> None:
+    for name in names:
+        if getattr(model, name) is not None:
+            raise ConfigurationError(f"model.{to_camel(name)} is set, but core {model.core} has none: remove it")
 
 
 def _visible(observation: Observation) -> VisibleObjects | None:

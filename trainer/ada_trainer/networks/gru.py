@@ -80,10 +80,11 @@ def gru_sequence(x_TBG: Tensor, h_BD: Tensor, keep_TB: Tensor, weight: Tensor, b
 class Gru(nn.Module):
     """One layer of gated recurrent units. The state is the memory itself, [B, D]."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inputs: int | None = None) -> None:
+        """Build it for inputs of its own width, or of `inputs`."""
         super().__init__()
         self.width = width
-        self.from_input = linear(width, 3 * width)
+        self.from_input = linear(inputs or width, 3 * width)
         self.from_memory = linear(width, 3 * width)
         if not self.from_memory.bias.is_meta:
             # Chrono initialisation (Tallec and Ollivier, 2018): units that forget after 2 to 100 timesteps.

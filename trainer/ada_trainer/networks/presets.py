@@ -18,19 +18,20 @@ class Sizes:
     heads: int  # N; D / N is the width of a head
     memory: int  # M, cached timesteps a layer
     embedding: int  # width of encoded objects, goals, rules and of the object reader
+    model_width: int = 64  # W, of the LSTM of Muesli's model and of its heads; 1000 in AdA
 
 
 PRESETS: dict[Preset, Sizes] = {
-    "nano": Sizes(width=64, layers=2, heads=4, memory=60, embedding=32),
-    "micro": Sizes(width=96, layers=2, heads=4, memory=120, embedding=32),
-    "small": Sizes(width=192, layers=4, heads=4, memory=300, embedding=64),
-    "6m": Sizes(width=288, layers=6, heads=6, memory=300, embedding=128),
-    "23m": Sizes(width=576, layers=6, heads=12, memory=300, embedding=128),
-    "42m": Sizes(width=768, layers=6, heads=24, memory=300, embedding=256),
-    "57m": Sizes(width=896, layers=6, heads=28, memory=300, embedding=256),
-    "75m": Sizes(width=1024, layers=6, heads=32, memory=300, embedding=256),
-    "169m": Sizes(width=1536, layers=6, heads=32, memory=300, embedding=256),
-    "265m": Sizes(width=1920, layers=6, heads=40, memory=300, embedding=256),
+    "nano": Sizes(width=64, layers=2, heads=4, memory=60, embedding=32, model_width=64),
+    "micro": Sizes(width=96, layers=2, heads=4, memory=120, embedding=32, model_width=96),
+    "small": Sizes(width=192, layers=4, heads=4, memory=300, embedding=64, model_width=192),
+    "6m": Sizes(width=288, layers=6, heads=6, memory=300, embedding=128, model_width=1000),
+    "23m": Sizes(width=576, layers=6, heads=12, memory=300, embedding=128, model_width=1000),
+    "42m": Sizes(width=768, layers=6, heads=24, memory=300, embedding=256, model_width=1000),
+    "57m": Sizes(width=896, layers=6, heads=28, memory=300, embedding=256, model_width=1000),
+    "75m": Sizes(width=1024, layers=6, heads=32, memory=300, embedding=256, model_width=1000),
+    "169m": Sizes(width=1536, layers=6, heads=32, memory=300, embedding=256, model_width=1000),
+    "265m": Sizes(width=1920, layers=6, heads=40, memory=300, embedding=256, model_width=1000),
 }
 
 
@@ -43,6 +44,7 @@ def sizes_of(model: AgentModel) -> Sizes:
         heads=model.heads or preset.heads,
         memory=model.memory or preset.memory,
         embedding=preset.embedding,
+        model_width=preset.model_width,
     )
     if sizes.width % sizes.heads:
         raise ConfigurationError(

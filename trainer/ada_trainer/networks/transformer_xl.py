@@ -96,7 +96,7 @@ class TransformerXl(nn.Module):
         self.scale = self.head_width**-0.5
         self.blocks = nn.ModuleList(Block(sizes.width, sizes.heads) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.width)
-        self.register_buffer("sinusoids", _sinusoids(self.slots, sizes.width), persistent=False)
+        self.register_buffer("sinusoids", sinusoids_of(self.slots, sizes.width), persistent=False)
 
     def initial_state(self, batch: int) -> TransformerState:
         """Return an empty cache."""
@@ -209,7 +209,7 @@ def _ring(cache: Tensor, memory: int) -> Tensor:
     return functional.pad(cache[:, :, -memory:], (0, 0, 0, 1))
 
 
-def _sinusoids(ages: int, width: int) -> Tensor:
+def sinusoids_of(ages: int, width: int) -> Tensor:
     """Return R, [ages, D]: sines, then cosines, of wavelengths from 2 pi to 10,000 * 2 pi timesteps."""
     frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     angle = torch.arange(ages)[:, None] * frequency

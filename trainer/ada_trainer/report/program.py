@@ -77,7 +77,7 @@ def stage_data(store: ObjectStore, stage: Stage) -> StageData | None:
 def count_parameters(store: ObjectStore, checkpoint: StoredCheckpoint) -> int:
     """Return the number of parameters of a checkpoint's network."""
     record = AgentRecord.model_validate_json(read_object(store, checkpoint, AGENT))
-    network = AgentNetwork(record.model, specification(record.environment), record.action_groups)
+    network = AgentNetwork(record.model, specification(record.environment), record.action_groups, record.muesli)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
