@@ -1,6 +1,8 @@
 """Asks the curriculum services of experiments how they progress (`GET /v1/progress`), and of them what a plan wants.
 
-Never for long, and never many at once.
+Each experiment that is followed is asked on its own, beside its reconciliations: a service that does not answer holds
+up nobody, not even its own experiment. An answer that says something new is announced. Many experiments are asked less
+often each, silent ones less and less often.
 
 The last answer of each is kept with its age, for a plan that is made while the service does not answer. That is a hint,
 not state: a new operator simply asks again.
@@ -8,6 +10,7 @@ not state: a new operator simply asks again.
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,16 +26,39 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 3.0
 LARGEST_ANSWER = 1 << 20  # bytes; 32 stages fit many times over
-AT_ONCE = 32
+AT_ONCE = 256
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 20.0  # between two questions to one service
+QUESTIONS_A_SECOND = 50.0  # to all of them
 URL_TEMPLATE = "http://{address}"  # ADA_CURRICULUM_URL_TEMPLATE: {address}, {namespace}, {name}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Progress of an experiment and when it was read, on the poll's clock."""
+    """Progress of an experiment, when it was read, and since when it says the same, on the poll's clock."""
 
     progress: Progress
     read_at: float
+    same_since: float
+
+
+@dataclass
+class _Followed:
+    """An experiment that is asked again and again."""
+
+    token: str
+    task: asyncio.Task[None]
+
+
+def pause_s(followed: int, silent: int, share: float) -> float:
+    """Return how long to wait before a service is asked again.
+
+    Args:
+        followed: number of services that are asked.
+        silent: questions in a row that this one did not answer.
+        share: jitter from [0, 1), drawn at random by the caller.
+    """
+    usual = max(SHORTEST_PAUSE_S, followed / QUESTIONS_A_SECOND) * 2.0 ** min(silent, 10)
+    return min(usual, LONGEST_PAUSE_S) * (0.9 + 0.2 * share)
 
 
 class CurriculumPoll:
@@ -40,24 +66,60 @@ class CurriculumPoll:
 
     def __init__(self, url_template: str = URL_TEMPLATE, clock: Callable[[], float] = time.monotonic) -> None:
         self._url_template, self._clock = url_template, clock
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        connector = aiohttp.TCPConnector(limit=AT_ONCE)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._answers: dict[Key, Answer] = {}
-        self._silent: set[Key] = set()  # those that did not answer the last time
+        self._silent: dict[Key, int] = {}  # questions in a row that were not answered
+        self._followed: dict[Key, _Followed] = {}
+        self.announce: Callable[[Key], None] = lambda key: None  # called when an answer says something new
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Ask nobody any more, and close the connections."""
+        tasks = [one.task for one in self._followed.values()]
+        for key in list(self._followed):
+            self.unfollow(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._session.close()
 
+    def follow(self, key: Key, token: str) -> None:
+        """Ask an experiment's service again and again, from now on."""
+        known = self._followed.get(key)
+        if known is not None:
+            known.token = token
+            return
+        self._followed[key] = _Followed(token, asyncio.create_task(self._keep_asking(key)))
+
+    def unfollow(self, key: Key) -> None:
+        """Ask no more; the last answer stays known and grows older."""
+        known = self._followed.pop(key, None)
+        if known is not None:
+            known.task.cancel()
+
     def forget(self, key: Key) -> None:
-        """Drop the last answer of an experiment that is gone."""
+        """Drop all that is known of an experiment that is gone."""
+        self.unfollow(key)
         self._answers.pop(key, None)
-        self._silent.discard(key)
+        self._silent.pop(key, None)
 
     def last(self, key: Key) -> tuple[Progress | None, float | None]:
         """Return the last answer of an experiment and its age in seconds."""
         answer = self._answers.get(key)
         return (answer.progress, self._clock() - answer.read_at) if answer else (None, None)
+
+    def unchanged_s(self, key: Key) -> float | None:
+        """Return for how long an experiment's answers have been the same; None if there is none."""
+        answer = self._answers.get(key)
+        return answer.read_at - answer.same_since if answer else None
+
+    async def _keep_asking(self, key: Key) -> None:
+        while True:
+            before, _ = self.last(key)
+            await self.ask(key, self._followed[key].token)
+            after, _ = self.last(key)
+            if after != before:
+                self.announce(key)
+            await asyncio.sleep(pause_s(len(self._followed), self._silent.get(key, 0), random.random()))
 
     async def ask(self, key: Key, token: str) -> None:
         """Ask an experiment's service and keep the answer; if there is none, the last one just grows older."""
@@ -68,14 +130,15 @@ class CurriculumPoll:
             said = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else error
             level = logging.DEBUG if key in self._silent else logging.WARNING  # once, not every few seconds
             logger.log(level, "%s/%s: no progress to be had: %s %s", *key, type(error).__name__, said)
-            self._silent.add(key)
+            self._silent[key] = self._silent.get(key, 0) + 1
             return
         if progress.experiment != "/".join(key):
             logger.warning("%s/%s: its curriculum service answers for %s", *key, progress.experiment)
             return
-        self._answers[key] = Answer(progress, self._clock())
-        if key in self._silent:
-            self._silent.remove(key)
+        now, before = self._clock(), self._answers.get(key)
+        same_since = before.same_since if before and before.progress == progress else now
+        self._answers[key] = Answer(progress, now, same_since)
+        if self._silent.pop(key, 0):
             logger.info("%s/%s: its curriculum service answers again", *key)
 
     async def send(self, key: Key, token: str, path: str, body: dict[str, str]) -> None:

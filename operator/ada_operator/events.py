@@ -48,6 +48,9 @@ def _of_stage(before: StageStatus, after: StageStatus) -> Iterator[Event]:
         yield Event("Normal", "GroupStarted", f"stage {after.name}: training group {after.generation} starts")
     if after.checkpoint and (before.checkpoint is None or before.checkpoint.digest != after.checkpoint.digest):
         yield Event("Normal", "Committed", f"stage {after.name}: {after.checkpoint.frames} frames committed")
+    if after.frames < before.frames:
+        message = f"stage {after.name}: from {before.frames} frames back to the {after.frames} of a checkpoint"
+        yield Event("Warning", "WentBack", message)
     if after.phase != before.phase and after.phase == "Evaluating":
         yield Event("Normal", "StageTrained", f"stage {after.name}: all frames are learned from and committed")
     if after.phase != before.phase and after.phase == "Succeeded":

@@ -13,6 +13,7 @@ to make it anew, in order:
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ada_api.progress import StageProgress
 from ada_api.stages import Stage
 from ada_api.status import StageStatus
 from ada_operator import names
@@ -27,6 +28,7 @@ from ada_operator.restarts import counted_failure, group_restarts, new_group
 from ada_operator.view import Failure, Step, View
 
 SETTLE_S = 60.0  # time for the last report to arrive after a Job is complete
+STALL_UPDATES = 10  # mean times of an update that a silence must last, beside the least that the spec allows
 COLLAPSED_SHARE = 0.5  # of the best score
 COLLAPSIBLE_SCORE = 0.1  # a best score below this can't collapse
 
@@ -80,7 +82,10 @@ def carry_on(view: View, stage: Stage, memory: StageStatus, job: Manifest) -> St
     if failure is not None:
         return Step(memory, "Failed", failure.message, failure=failure)
     trouble = (
-        resized_bounds(stage, annotations) or ended(view, job) or ill(view, stage, memory) or stalled(view, stage, pods)
+        resized_bounds(stage, annotations)
+        or ended(view, job)
+        or ill(view, stage, memory)
+        or stalled(view, stage, memory, pods)
     )
     if trouble is not None:
         return give_up(view, stage, memory, trouble)
@@ -129,18 +134,28 @@ def ill(view: View, stage: Stage, memory: StageStatus) -> Trouble | None:
     return None
 
 
-def stalled(view: View, stage: Stage, pods: list[Manifest]) -> Trouble | None:
+def stalled(view: View, stage: Stage, memory: StageStatus, pods: list[Manifest]) -> Trouble | None:
     """Return whether nodes run, but nothing was learned for too long."""
     progress = view.progress(stage.name)
     running = sorted(_running_since(pod, view.now) for pod in pods if pod.get("status", {}).get("phase") == "Running")
     if progress is None or progress.phase == "trained" or len(running) < stage.trainer.nodes.min:
         return None
     silent_s = view.now - max(progress.last_progress, *running)
-    limit_s = view.experiment.spec.failure_policy.stall_seconds
+    if view.observed.unchanged_s is not None:  # clocks may jump; what was watched can't have taken longer than that
+        silent_s = min(silent_s, view.observed.unchanged_s)
+    limit_s = stall_limit_s(view.experiment.spec.failure_policy.stall_seconds, progress, memory, view.now)
     if silent_s <= limit_s:
         return None
-    message = f"no progress for {silent_s:.0f} s, {limit_s} s are allowed"
+    message = f"no progress for {silent_s:.0f} s, {limit_s:.0f} s are allowed"
     return Trouble("Stalled", message, view.experiment.spec.failure_policy.on_stall, "stall")
+
+
+def stall_limit_s(least_s: float, progress: StageProgress, memory: StageStatus, now: float) -> float:
+    """Return the silence that counts as a stall: many times what an update of this stage has taken so far."""
+    if memory.start_time is None or progress.updates < 1:
+        return least_s
+    taken_s = progress.last_progress - seconds(memory.start_time, now)
+    return max(least_s, STALL_UPDATES * taken_s / progress.updates)
 
 
 def _running_since(pod: Manifest, now: float) -> float:
@@ -192,19 +207,38 @@ def keep(
     for child in objects:
         if child["kind"] == "Job":
             child["spec"]["template"] = job["spec"]["template"]
-    progress = view.progress(stage.name)
-    trains = progress is not None and progress.phase in ("training", "committing", "trained")
+    progress, silent = view.progress(stage.name), is_silent(view, stage)
+    learns = progress is not None and progress.phase in ("training", "committing", "trained")
+    trains = learns or silent  # a service that does not answer says nothing about the group
     ready = int(job.get("status", {}).get("ready") or 0)
-    message = progress_message(view, stage) if trains else f"group {memory.generation}: {ready} of {nodes} nodes ready"
+    trouble = degraded(pods, wanted, trains=trains and not (progress is not None and progress.phase == "trained"))
+    if trouble is None and silent:
+        trouble = ("CurriculumSilent", "the curriculum service does not answer; what is shown is what it last said")
     return Step(
         memory,
         "Training" if trains else "Starting",
-        message,
+        progress_message(view, stage) if trains else waiting_message(view, job, ready, nodes),
         objects,
         trains=trains,
-        degraded=degraded(pods, wanted, trains=trains and progress is not None and progress.phase != "trained"),
+        degraded=trouble,
         nodes=(ready, wanted),
     )
+
+
+def is_silent(view: View, stage: Stage) -> bool:
+    """Return whether a group that trained is no longer told of, though the service that should tell is ready."""
+    return view.trained_before and view.progress(stage.name) is None and view.ready_replicas("curriculum") > 0
+
+
+def waiting_message(view: View, job: Manifest, ready: int, nodes: int) -> str:
+    """Return one sentence on what a group that does not train waits for."""
+    group = f"group {job['metadata'].get('annotations', {}).get(names.GENERATION_ANNOTATION, '?')}"
+    if job["spec"].get("suspend"):
+        queue = view.experiment.spec.scheduling.queue_name
+        return f"{group} is held by {'the queue ' + queue if queue else 'spec.suspend of its Job'}"
+    if view.ready_replicas("curriculum") < 1:
+        return f"{group} waits for the curriculum service"
+    return f"{group}: {ready} of {nodes} nodes ready"
 
 
 def progress_message(view: View, stage: Stage) -> str:

@@ -14,10 +14,11 @@ Children that a plan leaves out are deleted: Jobs first, and what their pods sti
 from dataclasses import dataclass, replace
 
 from ada_api.experiment import KIND, AdaExperiment
-from ada_api.stages import CheckpointReference
+from ada_api.stages import CheckpointReference, Stage
 from ada_api.status import ExperimentStatus, StageStatus
 from ada_operator import conditions, stages
 from ada_operator.acceptance import refusal, template_texts
+from ada_operator.blocked_pods import OF_STAGE, PARTS, pods_blocked
 from ada_operator.events import Event, events_between
 from ada_operator.kubernetes_time import seconds
 from ada_operator.manifests.programs import Pinned
@@ -28,7 +29,8 @@ from ada_operator.summary import summarised
 from ada_operator.suspension import suspending
 from ada_operator.view import Failure, Request, Step, View
 
-LOOK_AGAIN_S = 5.0  # while something is under way: progress is read that often
+LOOK_AGAIN_S = 5.0  # while something is under way
+STEADY_S = 15.0  # while a group trains as it should: what is new is heard of before that
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Plan:
 
 def plan(experiment: AdaExperiment, observed: Observed, now: float) -> Plan:
     """Return what an experiment needs, from what is seen of it at `now` (s since 1970)."""
-    view = View(experiment, observed, now, template_texts(experiment, observed))
     before = ExperimentStatus.model_validate(experiment.status or {})
+    trained = conditions.holds(before.conditions, "Training")
+    view = View(experiment, observed, now, template_texts(experiment, observed), trained)
     status = before.model_copy(update={"stages": stage_statuses(view, before)})
     status = reopened(status, experiment)
     step = next_step(view, status)
@@ -88,7 +91,19 @@ def next_step(view: View, status: ExperimentStatus) -> Step:
     step = stages.step(view, stage, pinned, teacher)
     if step.failure is not None:
         return replace(step, objects=view.settings())
-    return step.with_objects(view.infrastructure())
+    return with_trouble_of_pods(view, stage, step).with_objects(view.infrastructure())
+
+
+def with_trouble_of_pods(view: View, stage: Stage, step: Step) -> Step:
+    """Return the step with what keeps any pod of the stage from running, if it does not know worse."""
+    if step.degraded is not None:
+        return step
+    for part in PARTS:
+        pods = view.pods(part, stage if part in OF_STAGE else None)
+        trouble = pods_blocked(view, pods, part)
+        if trouble is not None:
+            return replace(step, degraded=trouble)
+    return step
 
 
 def reopened(status: ExperimentStatus, experiment: AdaExperiment) -> ExperimentStatus:
@@ -159,7 +174,8 @@ def lifetime_is_over(view: View, status: ExperimentStatus) -> bool:
 def requeue_after(view: View, status: ExperimentStatus, deletions: tuple[Reference, ...]) -> float | None:
     """Return when to look again even if nothing is heard."""
     if status.phase not in ("Succeeded", "Failed", "Suspended") or deletions:
-        return LOOK_AGAIN_S
+        steady = status.phase == "Training" and not conditions.holds(status.conditions, "Degraded")
+        return STEADY_S if steady and not deletions else LOOK_AGAIN_S
     ttl_s = view.experiment.spec.ttl_seconds_after_finished
     if ttl_s is None or status.completion_time is None:
         return None

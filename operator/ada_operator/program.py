@@ -137,6 +137,7 @@ class Operator:
         self._metrics = OperatorMetrics()
         self._reconciler = Reconciler(cluster, poll, options.platform, self._metrics, self.identity)
         self._queue = WorkQueue(self._reconciler.reconcile, (ApiError, NotLeaderError, NameTakenError))
+        poll.announce = self._queue.add
         self._metrics.follow(lambda: len(self._queue), lambda: self._age.age_s, lambda: self._leader.leads)
 
     async def run(self) -> int:
@@ -191,9 +192,14 @@ class Operator:
     def _note(self, seen: Seen) -> None:
         """Turn a watch event into a key."""
         metadata = seen.metadata
+        kept = self._reconciler.kept
         if seen.resource is not EXPERIMENTS:
             key = self._experiments.key(metadata)
-            if key:
+            news = seen.gone or not (
+                key and kept.knows(key, seen.resource.kind, metadata["uid"], metadata["resourceVersion"])
+            )
+            if key and news:
+                kept.changed(key, seen.resource.kind)
                 self._queue.add(key)
             return
         self._age.saw(metadata["uid"], None if seen.gone else metadata["resourceVersion"])
@@ -202,6 +208,7 @@ class Operator:
         if seen.gone:
             self._wishes.forget(metadata["uid"])
         if seen.gone or self._wishes.changed(metadata):
+            kept.changed((metadata["namespace"], metadata["name"]), EXPERIMENTS.kind)
             self._queue.add((metadata["namespace"], metadata["name"]))
 
     async def _resync(self) -> None:
@@ -216,6 +223,7 @@ class Operator:
             self._age.compare({item["uid"]: item["resourceVersion"] for item in listed})
             for metadata in listed:
                 self._experiments.add(metadata["namespace"], metadata["name"])
+                self._reconciler.kept.forget((metadata["namespace"], metadata["name"]))
                 self._queue.add((metadata["namespace"], metadata["name"]))
             await asyncio.sleep(self._options.resync_s)
 

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +33,7 @@ from ada_operator.cluster import (
 )
 from ada_operator.curriculum_poll import CurriculumPoll
 from ada_operator.events import Event
+from ada_operator.kept import KeptLooks
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Observed, Platform, references
 from ada_operator.planner import Plan, plan
@@ -42,6 +43,7 @@ from ada_operator.work_queue import Key
 logger = logging.getLogger(__name__)
 
 APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
+NAMED_MAPS = "ConfigMaps that the spec names"  # as a kind of its own among what is known
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # nothing that could lead out of the namespace
 
@@ -60,11 +62,11 @@ class Reconciler:
         platform: Platform,
         metrics: OperatorMetrics,
         identity: str,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._cluster, self._poll, self._platform, self._metrics = cluster, poll, platform, metrics
-        self._identity, self._clock = identity, clock
+        self._identity = identity
         self._running: dict[Key, float] = {}
+        self.kept = KeptLooks()
 
     def longest_running_s(self) -> float:
         """Return for how long the oldest reconciliation that has not ended is running."""
@@ -80,6 +82,7 @@ class Reconciler:
         try:
             delay_s = await self._reconcile(key)
         except Exception as error:
+            self.kept.forget(key)  # a conflict says that something is not as we knew it; after others, who knows
             reason = error.reason or str(error.status) if isinstance(error, ApiError) else type(error).__name__
             self._metrics.errors.labels(reason=reason).inc()
             raise
@@ -89,10 +92,12 @@ class Reconciler:
         return delay_s
 
     async def _reconcile(self, key: Key) -> float | None:
-        found = await self._cluster.get(EXPERIMENTS, *key)
+        listed = await self.kept.items(key, EXPERIMENTS.kind, lambda: self._get_all(EXPERIMENTS, key[0], [key[1]]))
+        found = listed[0] if listed else None
         if found is None or "deletionTimestamp" in found["metadata"]:
             self._poll.forget(key)  # its children go with it: they name it as their owner
             self._metrics.forget(key)
+            self.kept.forget(key)
             return None
         try:
             experiment = AdaExperiment.model_validate(found)
@@ -100,7 +105,7 @@ class Reconciler:
             await self._refuse(found, error)
             return None
         observed = await self.observe(experiment)
-        planned = plan(experiment, observed, self._clock())
+        planned = plan(experiment, observed, self._cluster.now())
         logger.debug(
             "%s/%s: %s, progress %s s old, again in %s s",
             *key,
@@ -110,19 +115,25 @@ class Reconciler:
         )
         await self.carry_out(found, observed, planned)
         self._metrics.note(key, experiment, planned.status)
+        if planned.status.phase == "Pending":
+            self.kept.forget(key)  # what it waits for is not watched
         return planned.requeue_after
 
     async def observe(self, experiment: AdaExperiment) -> Observed:
-        """Read everything that a plan depends on."""
-        namespace, name = experiment.metadata.namespace, experiment.metadata.name
+        """Read everything that a plan depends on, but for what is known well enough."""
+        namespace, name = key = experiment.metadata.namespace, experiment.metadata.name
         labels = {names.EXPERIMENT_LABEL: names.scope(name)}
         named = references(experiment, self._platform)
         secret_names = [names.token(name), *(one.name for one in named if one.kind == SECRETS.kind)]
         map_names = [one.name for one in named if one.kind == CONFIG_MAPS.kind]
+
+        def list_of(resource: Resource) -> Awaitable[list[Manifest]]:
+            return self.kept.items(key, resource.kind, lambda: self._cluster.list(resource, namespace, labels))
+
         *lists, found_secrets, found_maps = await asyncio.gather(
-            *(self._cluster.list(resource, namespace, labels) for resource in LABELLED),
-            self._get_all(SECRETS, namespace, secret_names),
-            self._get_all(CONFIG_MAPS, namespace, map_names),
+            *map(list_of, LABELLED),
+            self.kept.items(key, SECRETS.kind, lambda: self._get_all(SECRETS, namespace, secret_names)),
+            self.kept.items(key, NAMED_MAPS, lambda: self._get_all(CONFIG_MAPS, namespace, map_names)),
         )
         children = _own_children(experiment.metadata.uid, lists)
         by_secret = _by_name(found_secrets)
@@ -130,8 +141,8 @@ class Reconciler:
         if token and not is_owned(token, {experiment.metadata.uid}):
             del by_secret[names.token(name)]
         pods = children["Pod"]
-        await self._ask_progress((namespace, name), by_secret.get(names.token(name)), pods)
-        progress, age_s = self._poll.last((namespace, name))
+        await self._ask_progress(experiment, by_secret.get(names.token(name)), pods)
+        progress, age_s = self._poll.last(key)
         return Observed(
             platform=self._platform,
             fresh_token=secrets.token_urlsafe(32),
@@ -145,6 +156,7 @@ class Reconciler:
             network_policies=children["NetworkPolicy"],
             progress=progress,
             progress_age_s=age_s,
+            unchanged_s=self._poll.unchanged_s(key),
         )
 
     async def _get_all(self, resource: Resource, namespace: str, wanted: Iterable[str]) -> list[Manifest]:
@@ -153,11 +165,19 @@ class Reconciler:
         found = await asyncio.gather(*(self._cluster.get(resource, namespace, name) for name in named))
         return [one for one in found if one is not None]
 
-    async def _ask_progress(self, key: Key, secret: Manifest | None, pods: dict[str, Manifest]) -> None:
-        """Ask the experiment's curriculum service, if its pod is ready and we know the token."""
+    async def _ask_progress(
+        self, experiment: AdaExperiment, secret: Manifest | None, pods: dict[str, Manifest]
+    ) -> None:
+        """Have the experiment's curriculum service asked, as long as its pod is ready and we know the token."""
+        key = experiment.metadata.namespace, experiment.metadata.name
         pod = pods.get(f"{names.workload(key[1], 'curriculum')}-0")
         token = _token(secret)
-        if token and pod and _is_ready(pod):
+        if not token or not pod or not _is_ready(pod):
+            self._poll.unfollow(key)
+            return
+        self._poll.follow(key, token)
+        if experiment.spec.suspend or (experiment.status or {}).get("phase") == "Failed":
+            # It is about to go: what its last trainer committed is asked for after the list that shows none left.
             await self._poll.ask(key, token)
 
     async def carry_out(self, found: Manifest, observed: Observed, planned: Plan) -> None:
@@ -172,7 +192,8 @@ class Reconciler:
             await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
         status = planned.status.model_dump(mode="json", by_alias=True, exclude_none=True)
         if status != found.get("status"):
-            await self._cluster.replace({**found, "status": status}, "status")
+            written = await self._cluster.replace({**found, "status": status}, "status")
+            self.kept.wrote(_key(found), EXPERIMENTS.kind, written)
             self._count("status")
         for event in planned.events:
             await self._tell(found, event)
@@ -194,13 +215,14 @@ class Reconciler:
             if "deletionTimestamp" in there["metadata"] or covers(there, marked):
                 return  # one that is on its way out is made anew when it is gone; a watch event will say so
             marked["metadata"]["uid"] = there["metadata"]["uid"]
-        await self._cluster.apply(marked)
+        applied = await self._cluster.apply(marked)
+        self.kept.wrote(_key(experiment), kind, applied)
         self._count("apply")
         logger.info("applied %s %s/%s", kind, namespace, name)
 
     async def _send(self, found: Manifest, observed: Observed, requests: Iterable[Request]) -> None:
         """Send what the plan asks of the curriculum service."""
-        key = found["metadata"]["namespace"], found["metadata"]["name"]
+        key = _key(found)
         token = _token(observed.secrets.get(names.token(key[1])))
         for request in requests:
             if token:
@@ -212,6 +234,7 @@ class Reconciler:
         if meant is None or "deletionTimestamp" in meant["metadata"]:
             return
         namespace = found["metadata"]["namespace"]
+        self.kept.changed(_key(found), kind)
         if await self._cluster.delete(BY_KIND[kind], namespace, name, meant["metadata"]["uid"]):
             self._count("delete")
             logger.info("deleted %s %s/%s", kind, namespace, name)
@@ -261,6 +284,10 @@ class Reconciler:
 
     def _count(self, action: str) -> None:
         self._metrics.applied.labels(action=action).inc()
+
+
+def _key(item: Manifest) -> Key:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
 def is_owned(item: Manifest, owners: Collection[str]) -> bool:

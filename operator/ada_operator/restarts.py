@@ -77,8 +77,20 @@ def counted_failure(view: View, part: names.Part, stage: Stage, memory: StageSta
     last = [failure for failure in found if failure.cause in COUNTED]
     said = f": {_said(last[-1])}" if last else ""
     if last and last[-1].cause == "outOfMemory":
-        return Failure("OutOfMemory", f"{part} ran out of memory; raise its memory limit{said}")
+        known = memory_limit(view.pods(part, stage), last[-1].pod)
+        return Failure("OutOfMemory", f"{part} ran out of memory{known}; raise its memory limit{said}")
     return Failure("TooManyFailures", f"{used} failures since the last commit, {limit} are allowed{said}")
+
+
+def memory_limit(pods: list[Manifest], name: str) -> str:
+    """Return the limit that a pod ran into, in words; nothing if it has none: then its node's memory was used up."""
+    for pod in pods:
+        if pod["metadata"]["name"] == name:
+            for container in pod.get("spec", {}).get("containers", []):
+                limit = (container.get("resources") or {}).get("limits", {}).get("memory")
+                if limit:
+                    return f" (limit {limit})"
+    return ""
 
 
 def _said(failure: PodFailure) -> str:

@@ -26,7 +26,8 @@ def summarised(view: View, before: ExperimentStatus, step: Step) -> ExperimentSt
             "restarts": lost,
             "training_seconds": trained_s,
             "looked": view.now if step.trains else None,
-            "goodput": goodput(trained_s, stages, view.now),
+            # As of when it last trained: what only waits must not change its status with every look.
+            "goodput": goodput(trained_s, stages, view.now) if step.trains else before.goodput,
             "start_time": started,
             "completion_time": (before.completion_time or timestamp(view.now)) if over else None,
             "observed_generation": view.experiment.metadata.generation,
@@ -51,7 +52,7 @@ def running_figures(stage: StageStatus, stages: list[StageStatus]) -> dict[str, 
 
 def training_time(view: View, before: ExperimentStatus, step: Step) -> float:
     """Return the seconds since the last look, if the group trained then and trains now."""
-    if before.looked is None or not step.trains:
+    if before.looked is None or not step.trains or view.progress(step.stage.name) is None:
         return 0.0
     return min(max(view.now - before.looked, 0.0), LONGEST_GAP_S)
 

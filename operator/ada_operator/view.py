@@ -62,6 +62,7 @@ class View:
     observed: Observed
     now: float
     texts: dict[str, str] = field(default_factory=dict)  # of task templates that ConfigMaps hold
+    trained_before: bool = False  # whether the condition Training held at the last look
 
     @property
     def name(self) -> str:

@@ -1,0 +1,102 @@
+"""Operators in the tests' own event loop, and the ways in which they and their connections fail."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from tests.control_plane.life import NAME
+
+from ada_operator.cluster import ApiError, Cluster, load_configuration
+from ada_operator.curriculum_poll import CurriculumPoll
+from ada_operator.metrics import OperatorMetrics
+from ada_operator.observed import Manifest, Platform
+from ada_operator.reconcile import Reconciler
+
+
+class CrashError(BaseException):
+    """The end of an operator; nothing in it may catch this."""
+
+
+class CrashingCluster(Cluster):
+    """A connection whose owner dies at its Nth write: before it is sent, or before its answer is read."""
+
+    def __init__(self, configuration: Any, writes: int | None = None, heard: bool = False) -> None:
+        super().__init__(configuration)
+        self.writes, self.heard, self.done = writes, heard, 0
+
+    async def _write(self, *arguments: Any) -> Any:
+        dies = self.done == self.writes
+        if dies and not self.heard:
+            raise CrashError
+        answer = await super()._write(*arguments)
+        if dies:
+            raise CrashError
+        self.done += 1
+        return answer
+
+
+FAULTS = ("429", "409", "500", "503", "lost request", "lost answer", "stale list")
+
+
+class FaultyCluster(Cluster):
+    """A connection on which requests of every verb fail, by a seed: some are refused, some time out with effect."""
+
+    def __init__(self, configuration: Any, seed: int, share: float, faults: Iterable[str] = FAULTS) -> None:
+        super().__init__(configuration)
+        self._random, self._share, self._faults = random.Random(seed), share, tuple(faults)
+        self._lists: dict[str, Manifest] = {}
+        self.tried: Counter[tuple[str, str]] = Counter()
+
+    async def _request(self, method: str, path: str, *rest: Any) -> Any:
+        fault = self._random.choice(self._faults) if self._random.random() < self._share else ""
+        is_list = method == "GET" and bool(rest)
+        if fault == "stale list" and not (is_list and (path + str(rest)) in self._lists):
+            fault = ""
+        if fault:
+            self.tried[method, fault] += 1
+        if fault.isdigit():
+            raise ApiError(method, path, int(fault), "Injected", "refused by the test")
+        if fault == "lost request":
+            raise ApiError(method, path, 0, "TimeoutError", "never sent")
+        if fault == "stale list":
+            return self._lists[path + str(rest)]
+        answer = await super()._request(method, path, *rest)
+        if fault == "lost answer":
+            raise ApiError(method, path, 0, "TimeoutError", "sent, and not answered")
+        if is_list:
+            self._lists[path + str(rest)] = answer
+        return answer
+
+
+async def lead(cluster: Cluster, url: str, namespace: str) -> None:
+    """Be an operator for one experiment until cancelled, or until its crash; errors are tried again."""
+    poll = CurriculumPoll(url)
+    metrics = OperatorMetrics()
+    reconciler = Reconciler(cluster, poll, Platform(default_store="file:///store"), metrics, "test")
+    try:
+        while True:
+            with suppress(ApiError):
+                await reconciler.reconcile((namespace, NAME))
+            reconciler.kept.forget((namespace, NAME))  # as if there were an event about everything
+            await asyncio.sleep(0.15)
+    finally:
+        await poll.close()
+
+
+async def crash_and_carry_on(kubeconfig: str, url: str, namespace: str, writes: int | None, heard: bool) -> int:
+    """Be an operator that dies at a write, then the next one, until cancelled; return writes if it is not to die."""
+    cluster = CrashingCluster(await load_configuration(kubeconfig), writes, heard)
+    try:
+        with suppress(CrashError):
+            await lead(cluster, url, namespace)
+    finally:
+        await cluster.close()
+    following = Cluster(await load_configuration(kubeconfig))
+    try:
+        await lead(following, url, namespace)
+    finally:
+        await following.close()
+    return cluster.done
