@@ -103,9 +103,7 @@ def network(core: str = "gru", seed: int = 1) -> AgentNetwork:
     return built
 
 
-def collector(
-    lender: Lender, core: str = "gru", players: int = 1, **options: Any
-) -> tuple[Collector, CountingWorlds]:
+def collector(lender: Lender, core: str = "gru", players: int = 1, **options: Any) -> tuple[Collector, CountingWorlds]:
     worlds = CountingWorlds(WORLDS, players)
     algorithm = Algorithm(unroll=UNROLL, worlds=WORLDS, discount=0.9, reward_scale=0.5)
     agent = network(core)
