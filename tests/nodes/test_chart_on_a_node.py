@@ -18,7 +18,7 @@ from tests.cluster.processes import wait_until
 
 SPACE, EXPERIMENT = "chart", "endless"
 CRD = "crd/adaexperiments.ada.dev"
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 def image(reference: str) -> dict[str, str]:
@@ -114,17 +114,17 @@ def release(cluster: NodeCluster) -> Iterator[Release]:
         kubectl.run("delete", "namespace", name, "--timeout=120s")
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_running_experiment_notices_no_upgrade_no_roll_back_and_no_uninstall(
     release: Release, tmp_path: Path
 ) -> None:
     release.helm("package", CHART, "--version=0.0.9", f"--destination={tmp_path}")
     # A definition that another test has applied already becomes the release's.
-    adopt = ["--take-ownership"] if release.kubectl.run("get", CRD).returncode == 0 else []
-    install = ["install", RELEASE, tmp_path / "ada-operator-0.0.9.tgz", *adopt, "--wait", "--timeout=180s"]
+    adopt = ["--take-ownership", "--force-conflicts"] if release.kubectl.run("get", CRD).returncode == 0 else []
+    install = ["install", RELEASE, tmp_path / "ada-operator-0.0.9.tgz", *adopt, "--wait", "--timeout=300s"]
     notes = release.helm(*install, values=VALUES)
     assert f"helm test {RELEASE} --namespace {NAMESPACE}" in notes
-    assert "Phase:          Succeeded" in release.helm("test", RELEASE, "--timeout=180s")
+    assert "Phase:          Succeeded" in release.helm("test", RELEASE, "--timeout=300s")
 
     release.kubectl.apply(endless_experiment())
     before = release.wait_for_frames(0)
@@ -138,14 +138,14 @@ def test_a_running_experiment_notices_no_upgrade_no_roll_back_and_no_uninstall(
         assert status.get("restarts", 0) == 0
 
     changed = {**VALUES, "operator": {"resyncSeconds": 4, "replicas": 1, "logLevel": "DEBUG"}}
-    release.helm("upgrade", RELEASE, CHART, "--wait", "--timeout=180s", values=changed)
+    release.helm("upgrade", RELEASE, CHART, "--wait", "--timeout=300s", values=changed)
     chart = release.kubectl("get", CRD, "--output=jsonpath={.metadata.labels.helm\\.sh/chart}")
     assert chart == f"ada-operator-{yaml.safe_load((CHART / 'Chart.yaml').read_text())['version']}"
     is_untouched()
 
-    release.helm("rollback", RELEASE, "1", "--wait", "--timeout=180s")
+    release.helm("rollback", RELEASE, "1", "--wait", "--timeout=300s")
     is_untouched()
-    assert "Phase:          Succeeded" in release.helm("test", RELEASE, "--timeout=180s")
+    assert "Phase:          Succeeded" in release.helm("test", RELEASE, "--timeout=300s")
 
     assert "[CustomResourceDefinition] adaexperiments.ada.dev" in release.helm("uninstall", RELEASE, "--wait")
     left = release.kubectl("get", "deployments,roles,secrets,services,configmaps", f"--namespace={NAMESPACE}", "-oname")
