@@ -62,7 +62,7 @@ class LookAhead:
 class MuesliObjective:
     """Losses of the learner's network towards what the target network and its model say."""
 
-    terms = (
+    terms: tuple[str, ...] = (
         "loss",
         "policy_loss",
         "value_loss",
@@ -135,7 +135,7 @@ class MuesliObjective:
         model, settings = _model(self.target), self._settings
         behaviour = settings.behaviour_share
         shares = (1 - behaviour - settings.uniform_share, behaviour)
-        for state, action in zip(roots.split(STATES_AT_ONCE), taken.split(STATES_AT_ONCE), strict=True):
+        for state, action in zip(torch.split(roots, STATES_AT_ONCE), torch.split(taken, STATES_AT_ONCE), strict=True):
             logits = model.policy(state)
             # The target network acted, so the behaviour policy is its own as long as no replay is learned from.
             drawn = cmpo.sample_prior((logits, logits), shares, settings.samples, generator)

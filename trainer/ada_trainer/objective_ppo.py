@@ -25,7 +25,7 @@ class PpoTargets:
 class PpoObjective:
     """Clipped policy gradient on the network that acts."""
 
-    terms = ("loss", "policy_loss", "value_loss", "entropy", "distillation_loss", "clipped_share")
+    terms: tuple[str, ...] = ("loss", "policy_loss", "value_loss", "entropy", "distillation_loss", "clipped_share")
 
     def __init__(self, network: AgentNetwork, algorithm: Algorithm, distillation_weight: float) -> None:
         """Learn with the network."""

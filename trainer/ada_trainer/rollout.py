@@ -411,5 +411,5 @@ class _Buffers:
     def note(self, t: int, output: AgentOutput) -> None:
         """Note value and model's state of a timestep, 0 to T."""
         self.value[t] = output.value
-        if self.roots is not None:
+        if self.roots is not None and output.model_state is not None:
             self.roots[t] = output.model_state

@@ -84,7 +84,7 @@ class LatentModel(nn.Module):
 
     def policy(self, state: Tensor) -> Logits:
         """Return the logits of each group, [..., A_g]."""
-        return self.policy_head(state[..., : self.width]).split(self.choices, -1)
+        return torch.split_with_sizes(self.policy_head(state[..., : self.width]), self.choices, -1)
 
     def value_logits(self, state: Tensor) -> Tensor:
         """Return the value's logits over bins, [..., V]."""
