@@ -67,7 +67,8 @@ class Peer:
         self.script = script
         self._scratch = tempfile.TemporaryDirectory(prefix="ada-bench-")  # some peers leave files where they run
         self._process = subprocess.Popen(
-            [str(interpreter()), str(SCRIPTS / script), *arguments],
+            # it ends with this process, however that ends
+            ["setpriv", "--pdeathsig", "KILL", "--", str(interpreter()), str(SCRIPTS / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
