@@ -18,6 +18,7 @@ from benchmarks.timing import FULL, QUICK, Effort
 
 PARTS = ("simulator", "learner", "curriculum", "transport", "checkpoint", "elastic", "operator")
 TABLE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PART_LIMIT_S = 900
 NOTE = "note: "  # what a part says on stderr for the page
 
 
@@ -54,11 +55,17 @@ def write_table() -> int:
     for part in PARTS:
         print(f"measuring {part}", flush=True)
         command = [sys.executable, "-m", "benchmarks", part, "--json"]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        sys.stderr.write(finished.stderr)
-        rows += [Row(**json.loads(line)) for line in finished.stdout.splitlines()]
-        notes[part] = [line.removeprefix(NOTE) for line in finished.stderr.splitlines() if line.startswith(NOTE)]
-        if finished.returncode:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            printed, said = process.communicate(timeout=PART_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            printed, said = process.communicate()
+            said += f"\n{NOTE}ended after {PART_LIMIT_S} s, not finished\n"
+        sys.stderr.write(said)
+        rows += [Row(**json.loads(line)) for line in printed.splitlines()]
+        notes[part] = [line.removeprefix(NOTE) for line in said.splitlines() if line.startswith(NOTE)]
+        if process.returncode:
             failed.append(part)
     TABLE.write_text(page(machine(), rows, notes, failed), encoding="utf-8")
     print(f"wrote {TABLE}" + (f"; failed: {', '.join(failed)}" if failed else ""))

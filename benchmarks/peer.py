@@ -66,12 +66,13 @@ class Peer:
         """Start a script of benchmarks/peers/ on the cores of this process and wait until it is warm."""
         self.script = script
         self._scratch = tempfile.TemporaryDirectory(prefix="ada-bench-")  # some peers leave files where they run
+        self._log = (Path(self._scratch.name) / "stderr").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
             # it ends with this process, however that ends
             ["setpriv", "--pdeathsig", "KILL", "--", str(interpreter()), str(SCRIPTS / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
             cwd=self._scratch.name,
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
@@ -92,9 +93,10 @@ class Peer:
 
     def close(self) -> None:
         """End the peer: its input ends; a moment later it is killed, with all that it started."""
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._log):
             assert stream is not None
-            stream.close()
+            with suppress(OSError):  # what was asked last may lie in a broken pipe
+                stream.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(FAREWELL_S)
         with suppress(ProcessLookupError):
@@ -112,11 +114,12 @@ class Peer:
 
     def _read(self, word: str) -> str:
         """Return the next line that begins with `word`; peers also print what they like."""
-        assert self._process.stdout is not None and self._process.stderr is not None
+        assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.split()[:1] == [word]:
                 return line
-        said = self._process.stderr.read().strip().splitlines()[-2:]
+        self._log.seek(0)
+        said = self._log.read().strip().splitlines()[-2:]
         raise PeerUnavailableError(f"{self.script} ended: {' '.join(said)}")
 
 
