@@ -36,7 +36,8 @@ from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.latent_model import LatentModel
 from ada_trainer.objective import Reduce
 
-STATES_AT_ONCE = 512  # looked ahead from; what comes of them stays in the cache
+# How many states are looked ahead from at once: on a CPU what comes of them stays in the cache.
+STATES_ON_CPU, STATES_ON_DEVICE = 512, 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ class MuesliObjective:
         model, settings = _model(self.target), self._settings
         behaviour = settings.behaviour_share
         shares = (1 - behaviour - settings.uniform_share, behaviour)
-        for state, action in zip(torch.split(roots, STATES_AT_ONCE), torch.split(taken, STATES_AT_ONCE), strict=True):
+        size = STATES_ON_CPU if roots.device.type == "cpu" else STATES_ON_DEVICE
+        for state, action in zip(torch.split(roots, size), torch.split(taken, size), strict=True):
             logits = model.policy(state)
             # The target network acted, so the behaviour policy is its own as long as no replay is learned from.
             drawn = cmpo.sample_prior((logits, logits), shares, settings.samples, generator)

@@ -28,7 +28,8 @@ from ada_trainer.algorithms.fitness import action_model_errors, value_model_erro
 from ada_trainer.algorithms.returns import td_errors
 from ada_trainer.batch import Batch
 from ada_trainer.exits import ConfigurationError
-from ada_trainer.networks.agent import AgentNetwork, AgentOutput, AgentState
+from ada_trainer.networks.agent import AgentNetwork, AgentState
+from ada_trainer.noting import Buffers, History
 
 RESERVE_SHARE = 8  # leases are asked for an eighth of the worlds at a time
 
@@ -203,7 +204,7 @@ class Collector:
         self._clear = torch.zeros(self._agents, dtype=torch.bool, device=self._device)
         self._timestep: TimeStep | None = None
         self._observation: dict[str, Tensor] = {}
-        self._buffers: _Buffers | None = None
+        self._buffers: Buffers | None = None
         with torch.inference_mode():
             self._state = network.initial_state(self._agents)
             self._teacher_state = teacher.initial_state(self._agents) if teacher else None
@@ -226,11 +227,11 @@ class Collector:
         if self._timestep is None:
             self._begin()
         if self._buffers is None:
-            self._buffers = _Buffers(T, self._observation, self._network, self._teacher is not None)
+            self._buffers = Buffers(T, self._observation, self._network, self._teacher is not None)
         buffers = self._buffers
         self._state = self._network.forget_tasks(self._state)
         start = self._network.clone(self._state)
-        history = _History(T, self._worlds, self._players)
+        history = History(T, self._worlds, self._players)
         supplied = True
         for t in range(T):
             actions = self._act(t, buffers)
@@ -268,7 +269,7 @@ class Collector:
             for name, field in self._timestep.observation.items()
         }
 
-    def _act(self, t: int, buffers: "_Buffers") -> np.ndarray:
+    def _act(self, t: int, buffers: Buffers) -> np.ndarray:
         """Choose actions [B, P, 6] and note everything the learner needs."""
         buffers.clear[t] = self._clear
         for name, field in self._observation.items():
@@ -286,7 +287,7 @@ class Collector:
             buffers.teacher[t] = torch.cat(labels.logits, -1)
         return actions.cpu().numpy().reshape(self._worlds, self._players, len(ACTION_SIZES))
 
-    def _drop(self, t: int, history: "_History") -> bool:
+    def _drop(self, t: int, history: History) -> bool:
         """Drop the episodes of worlds that were lost with this step; return whether there were any."""
         lost = [int(world) for world in self._renewed()]
         for world in lost:
@@ -294,7 +295,7 @@ class Collector:
         history.drop(t, lost)
         return len(lost) > 0
 
-    def _turn_over(self, t: int, history: "_History") -> bool:
+    def _turn_over(self, t: int, history: History) -> bool:
         """Note which episodes ended and which began; return whether any began."""
         assert self._timestep is not None
         for world in np.flatnonzero(self._timestep.episode_ended):
@@ -304,7 +305,7 @@ class Collector:
             self._episodes.start(int(world))
         return len(started) > 0
 
-    def _finish(self, buffers: "_Buffers", start: AgentState, history: "_History") -> Collected:
+    def _finish(self, buffers: Buffers, start: AgentState, history: History) -> Collected:
         """Turn what was noted into a batch and results."""
         P, T = self._players, len(buffers.clear)
         algorithm = self._algorithm
@@ -333,7 +334,7 @@ class Collector:
         scores = self._scores
         return Collected(batch, scores.results, int(history.active.sum()) * P, scores.totals, scores.counts)
 
-    def _worth(self, buffers: "_Buffers") -> Tensor:
+    def _worth(self, buffers: Buffers) -> Tensor:
         """Return what each timestep tells of its task, [T, agents]: the measure that is the fitness."""
         if self._fitness == "td-error":
             errors = td_errors(buffers.reward, buffers.value, buffers.continues, self._algorithm.discount)
@@ -348,68 +349,3 @@ class Collector:
     def stop_labelling(self) -> None:
         """Let the teacher go: the frames of imitation are over."""
         self._teacher = self._teacher_state = None
-
-
-class _History:
-    """What the simulator said at each timestep, in arrays of NumPy that lead with [T, B]."""
-
-    def __init__(self, T: int, worlds: int, players: int) -> None:
-        self.reward = np.zeros((T, worlds, players), np.float32)
-        self.trial_ended = np.full((T, worlds), -1, np.int16)
-        self.episode_ended = np.zeros((T, worlds), bool)
-        self.active = np.zeros((T, worlds), bool)
-        self.learn = np.zeros((T, worlds), bool)
-        self.ended: list[dict[int, Lease]] = [{} for _ in range(T)]
-        self.dropped: list[list[int]] = [[] for _ in range(T)]
-
-    def before(self, t: int, active: np.ndarray, learn: np.ndarray) -> None:
-        """Note which worlds act at timestep t, and for whom."""
-        self.active[t] = active
-        self.learn[t] = learn
-
-    def after(self, t: int, timestep: TimeStep) -> None:
-        """Note what came of it."""
-        self.reward[t] = timestep.reward
-        self.trial_ended[t] = timestep.trial_ended
-        self.episode_ended[t] = timestep.episode_ended
-
-    def drop(self, t: int, worlds: list[int]) -> None:
-        """Note that these worlds were lost with the step at t: nothing of their last episodes is learned from.
-
-        The step counts for nothing, and no return flows across it.
-        """
-        self.dropped[t] = worlds
-        for world in worlds:
-            (ends,) = np.nonzero(self.episode_ended[:t, world])
-            self.learn[ends[-1] + 1 if len(ends) else 0 : t + 1, world] = False
-            self.active[t, world] = False
-            self.episode_ended[t, world] = True
-
-
-class _Buffers:
-    """Tensors of one unroll, [T, agents, ...], made once."""
-
-    def __init__(self, T: int, observation: Mapping[str, Tensor], network: AgentNetwork, labels: bool) -> None:
-        with torch.inference_mode(False):  # the learner differentiates through functions of them
-            like = network.task_encoder.out.bias.detach()
-            agents = len(next(iter(observation.values())))
-            self.observation = {
-                name: torch.zeros((T, *field.shape), dtype=field.dtype, device=like.device)
-                for name, field in observation.items()
-            }
-            self.clear = torch.zeros((T, agents), dtype=torch.bool, device=like.device)
-            self.actions = torch.zeros((T, agents, len(ACTION_SIZES)), dtype=torch.int8, device=like.device)
-            self.log_prob = like.new_zeros((T, agents))
-            self.reward = like.new_zeros((T, agents))
-            self.value = like.new_zeros((T + 1, agents))
-            self.continues = like.new_zeros((T, agents))
-            self.learn = torch.zeros((T, agents), dtype=torch.bool, device=like.device)
-            self.teacher = like.new_zeros((T if labels else 0, agents, sum(network.choices)))
-            model = network.model
-            self.roots = None if model is None else like.new_zeros((T + 1, agents, 2 * model.width))
-
-    def note(self, t: int, output: AgentOutput) -> None:
-        """Note value and model's state of a timestep, 0 to T."""
-        self.value[t] = output.value
-        if self.roots is not None and output.model_state is not None:
-            self.roots[t] = output.model_state
