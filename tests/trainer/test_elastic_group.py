@@ -202,7 +202,7 @@ def goes_on(here: Machine, generation: int, frames: int, workers: int = 2) -> No
 
 @LONG
 @pytest.mark.timeout(900)
-def test_hangs_kills_of_all_workers_and_the_loss_of_the_store_are_gone_through(machine: Callable[..., Machine]) -> None:
+def test_a_group_goes_through_a_hang_and_the_loss_of_all_its_workers(machine: Callable[..., Machine]) -> None:
     here = machine(10**9)
     here.until("two workers train and commit", lambda: here.progress().workers == 2 and committed_frames(here) > 0)
 
@@ -222,6 +222,12 @@ def test_hangs_kills_of_all_workers_and_the_loss_of_the_store_are_gone_through(m
     assert here.progress().frames >= committed, "nothing committed is lost when all workers are"
     goes_on(here, before.generation, before.frames)
 
+
+@LONG
+@pytest.mark.timeout(900)
+def test_a_group_meets_again_when_the_rendezvous_store_was_lost(machine: Callable[..., Machine]) -> None:
+    here = machine(10**9)
+    here.until("two workers train and commit", lambda: here.progress().workers == 2 and committed_frames(here) > 0)
     before, committed = here.progress(), committed_frames(here)
     here.processes["rendezvous"].kill()
     here.processes["rendezvous"].wait()

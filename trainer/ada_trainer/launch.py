@@ -46,7 +46,7 @@ RENDEZVOUS = {
     "close_timeout": 5,
     "heartbeat_timeout": 5,
     "keep_alive_interval": 1,
-    "keep_alive_max_attempt": 4,
+    "keep_alive_max_attempt": 5,
     "timeout": 600,
 }
 
