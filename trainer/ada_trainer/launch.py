@@ -42,7 +42,7 @@ RENDEZVOUS = {
     "is_host": "0",
     "read_timeout": 20,
     "join_timeout": 600,
-    "last_call_timeout": 2,
+    "last_call_timeout": 3,
     "close_timeout": 5,
     "heartbeat_timeout": 5,
     "keep_alive_interval": 1,
