@@ -24,6 +24,7 @@ from tests.cluster.processes import start
 
 from ada_curriculum.client import CurriculumClient, CurriculumError
 from ada_trainer.elastic.template import WORKER_NAME
+from benchmarks.peer import SCRIPTS
 from benchmarks.row import Row, cost_row
 from benchmarks.services import TOKEN
 from benchmarks.timing import Effort, by_turns
@@ -119,7 +120,7 @@ def seconds_to_next_update(group: GroupAtWork, kill: Callable[[GroupAtWork], Non
     """Wait until both workers train, kill, and wait, bounded, for the first update of the group that meets anew."""
     give_up = time.monotonic() + START_S
     while not ((before := group.state()).workers == NODES and before.updates > 3):
-        if time.monotonic() > give_up:
+        if time.monotonic() > give_up or any(node.poll() is not None for node in group.nodes):
             raise RuntimeError(f"two workers did not train within {START_S:g} s: {group.log()}")
         time.sleep(0.1)
     time.sleep(SETTLE_S)
@@ -243,7 +244,7 @@ class TorchrunGroup(Programs):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-        script = Path(__file__).with_name("torchrun_loop.py")
+        script = SCRIPTS / "torchrun_loop.py"
         for number in range(NODES):
             self._steps(number).touch()
             command = [sys.executable, "-m", "torch.distributed.run", f"--nnodes=1:{NODES}", "--nproc-per-node=1"]

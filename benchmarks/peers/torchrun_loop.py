@@ -1,4 +1,4 @@
-"""What one first writes for an elastic group: an all-reduce a step, with torch's defaults. Started by torchrun.
+"""What one first writes for an elastic group: an all-reduce a step, with torch's defaults. Started by torchrun, in our environment.
 
 Each step leaves a line in a file: the process, and how many workers its group has.
 """
