@@ -1,5 +1,6 @@
-"""What one first writes for an elastic group: an all-reduce a step, with torch's defaults. Started by torchrun, in our environment.
+"""What one first writes for an elastic group: an all-reduce a step, with torch's defaults.
 
+torchrun starts it, in our own environment.
 Each step leaves a line in a file: the process, and how many workers its group has.
 """
 
