@@ -14,9 +14,9 @@ import yaml
 from tests.alerts.promtool import program, sped_up
 from tests.cluster.processes import start, stop, wait_until
 
-# Windows of 15 minutes become 9 seconds; a dozen scrapes fit into the shortest of them, of 10 minutes.
-FACTOR = 100.0
-SCRAPE = "500ms"
+# Windows of 15 minutes become 15 seconds; ten scrapes fit into the shortest of them, of 10 minutes.
+FACTOR = 60.0
+SCRAPE = "1s"
 
 
 class Prometheus:

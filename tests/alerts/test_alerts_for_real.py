@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.alerts.documented import documented, used_in
-from tests.alerts.prometheus import prometheus
+from tests.alerts.prometheus import FACTOR, prometheus
 
 pytestmark = pytest.mark.timeout(900)  # a first start compiles the simulator
 
@@ -25,7 +25,7 @@ SPEC = {
         "game": {"rules": {"min": 0, "max": 0}, "distractors": {"min": 0, "max": 0}, "deadEnds": {"min": 0, "max": 0}},
         "taskPool": {"worlds": 50, "games": 50},
     },
-    "curriculum": {"method": "plr"},
+    "curriculum": {"method": "plr", "plr": {"minArchiveSize": 8, "trainingTrials": 2}},
     "checkpoint": {"intervalSeconds": 4},
     "failurePolicy": {"maxCodeFailures": 100},
     "stages": [
@@ -116,12 +116,13 @@ def test_a_lost_store_and_a_hanging_worker_are_told_and_are_over_when_mended(wat
     run, server = watched
     # Enough of normal life for every window but that of the throughput's median.
     server.wait_until(
-        "an hour, made short", lambda server: server.value_of("experiment_stage:ada_frames:max offset 36s")
+        "an hour, made short",
+        lambda server: server.value_of(f"experiment_stage:ada_frames:max offset {3600 / FACTOR:.0f}s"),
     )
     assert server.firing() == {}
     assert exposed(server) <= set(documented())
     programs = {name for name in documented() if not name.startswith("ada_operator_")}
-    assert programs - exposed(server) <= NOT_HERE
+    server.wait_until("every metric", lambda server: programs - exposed(server) <= NOT_HERE)
 
     store, aside = run.directory / "store", run.directory / "aside"
     store.rename(aside)
