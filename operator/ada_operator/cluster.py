@@ -90,6 +90,7 @@ class ApiError(Exception):
         super().__init__(f"{method} {path}: {status} {reason}: {message}")
         self.status = status
         self.reason = reason
+        self.message = message
 
 
 class Cluster:

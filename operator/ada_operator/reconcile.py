@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
 NAMED_MAPS = "ConfigMaps that the spec names"  # as a kind of its own among what is known
+REFUSED = (400, 403, 422)  # what a person has to mend: fields that make no sense, quotas, policies, rights
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # nothing that could lead out of the namespace
 
@@ -215,7 +216,12 @@ class Reconciler:
             if "deletionTimestamp" in there["metadata"] or covers(there, marked):
                 return  # one that is on its way out is made anew when it is gone; a watch event will say so
             marked["metadata"]["uid"] = there["metadata"]["uid"]
-        applied = await self._cluster.apply(marked)
+        try:
+            applied = await self._cluster.apply(marked)
+        except ApiError as error:
+            if error.status in REFUSED:
+                await self._tell(experiment, Event("Warning", "ChildRefused", f"{kind} {name}: {error.message}"))
+            raise
         self.kept.wrote(_key(experiment), kind, applied)
         self._count("apply")
         logger.info("applied %s %s/%s", kind, namespace, name)

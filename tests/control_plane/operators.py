@@ -42,7 +42,10 @@ FAULTS = ("429", "409", "500", "503", "lost request", "lost answer", "stale list
 
 
 class FaultyCluster(Cluster):
-    """A connection on which requests of every verb fail, by a seed: some are refused, some time out with effect."""
+    """A connection on which requests of every verb fail, by a seed: some are refused, some time out with effect.
+
+    `share` of the reads goes wrong, and twice that of the writes.
+    """
 
     def __init__(self, configuration: Any, seed: int, share: float, faults: Iterable[str] = FAULTS) -> None:
         super().__init__(configuration)
@@ -51,7 +54,8 @@ class FaultyCluster(Cluster):
         self.tried: Counter[tuple[str, str]] = Counter()
 
     async def _request(self, method: str, path: str, *rest: Any) -> Any:
-        fault = self._random.choice(self._faults) if self._random.random() < self._share else ""
+        share = self._share if method == "GET" else 2 * self._share
+        fault = self._random.choice(self._faults) if self._random.random() < share else ""
         is_list = method == "GET" and bool(rest)
         if fault == "stale list" and not (is_list and (path + str(rest)) in self._lists):
             fault = ""

@@ -15,12 +15,13 @@ from tests.control_plane.life import Life, Services, experiment, services
 from ada_operator.cluster import Cluster, load_configuration
 
 LIES = ("truth", "silent", "dropped", "late", "duplicated", "reordered", "gone")
-KILLED_AT = (3, 40)  # writes of the operator after which it is killed and started again
+AT_REST_S = 12.0  # more than two resyncs
+KILLED_AT = (40,)  # writes of the operator after which it is killed; the next one waits for the lease
 
 
 @pytest.mark.timeout(900)
 def test_watches_that_lie_change_nothing_about_the_end(plane, tmp_path):
-    """One operator, a namespace for each way of lying; it is killed twice on the way as well."""
+    """One operator, a namespace for each way of lying; it is killed once on the way as well."""
     lies = {f"lies-{os.getpid()}-{lie}": lie for lie in LIES}
     spaces = ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in lies)
     plane.kubectl.apply(*spaces)
@@ -51,17 +52,27 @@ async def every_life(plane: Any, lies: dict[str, str], folder: Path) -> tuple[Ap
         def kill(number: int) -> None:
             if number in KILLED_AT:
                 processes[-1].kill()
-                processes.append(start(command, folder / "operator.log", environment))
+
+        async def start_again() -> None:  # as the kubelet does, also where a slow machine costs it its lease
+            while True:
+                await asyncio.sleep(0.5)
+                if processes[-1].poll() is not None:
+                    processes.append(start(command, folder / "operator.log", environment))
 
         proxy.on_write = kill
+        supervision = asyncio.create_task(start_again())
         try:
             ends = await asyncio.gather(*(one_life(admin, served, namespace) for namespace in lies))
+            writes = proxy.writes
+            await asyncio.sleep(AT_REST_S)
+            assert proxy.writes == writes, "nothing happens, and something is written"
         finally:
             print((folder / "operator.log").read_text()[-3000:])
+            supervision.cancel()
             for process in processes:
                 stop(process)
             await admin.close()
-    assert len(processes) == 1 + len(KILLED_AT)
+    assert len(processes) > len(KILLED_AT)
     return proxy, dict(zip(lies.values(), ends, strict=True))
 
 
@@ -79,6 +90,6 @@ def operator_command(kubeconfig: Path, folder: Path, namespaces: list[str]) -> l
     return [
         *[sys.executable, "-m", "ada_operator.program", "--kubeconfig", str(kubeconfig), "--platform", str(platform)],
         *[f"--namespace={name}" for name in namespaces],
-        *["--lease-namespace", namespaces[0], "--lease-seconds", "3", "--resync-seconds", "5"],
+        *["--lease-namespace", namespaces[0], "--lease-seconds", "30", "--resync-seconds", "5"],
         *["--host", "127.0.0.1", "--port", "0"],
     ]

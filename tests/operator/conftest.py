@@ -64,6 +64,10 @@ class FakeCluster:
         self.document["spec"] = {**self.document["spec"], **changes}
         self.document["metadata"]["generation"] += 1
 
+    def given(self, kind: str, name: str) -> None:
+        """Have an object of somebody else's be there."""
+        self.objects[Reference(kind, name)] = {"kind": kind, "metadata": {"name": name}, "data": {}}
+
     def learn(self, stage: str, frames: int, *, commit: bool = True, phase: str = "training", **more: Any) -> None:
         """Let the curriculum service report progress."""
         known = self.stages.setdefault(stage, {"stage": stage, "generation": 1})

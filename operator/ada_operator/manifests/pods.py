@@ -103,8 +103,8 @@ def _container(
 
 def _merged(ours: list[Manifest], theirs: list[Manifest]) -> list[Manifest]:
     """Return our variables and theirs; theirs win, so that no name stands twice."""
-    by_name = {variable["name"]: variable for variable in [*ours, *theirs]}
-    return list(by_name.values())
+    named = {variable.get("name"): variable for variable in [*ours, *theirs]}  # without one the API server refuses it
+    return list(named.values())
 
 
 def _volumes(experiment: AdaExperiment, part: names.Part) -> list[Manifest]:

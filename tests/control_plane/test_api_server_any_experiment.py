@@ -1,0 +1,50 @@
+"""Experiments as anyone could type them: the API server's verdict is that of `ada validate`, and it names a field."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from kubernetes import client, config
+
+from ada_api.validation import validate
+
+_SPEC = importlib.util.spec_from_file_location(
+    "drawn", Path(__file__).parents[1] / "operator" / "experiments_from_schema.py"
+)
+assert _SPEC is not None and _SPEC.loader is not None
+drawn = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(drawn)
+
+EXAMPLES = 500 if os.environ.get("ADA_TEST_LONG") else 24
+PLACE = {"group": "ada.dev", "version": "v1alpha1", "plural": "adaexperiments", "namespace": "default"}
+DRY = {"dry_run": "All", "field_validation": "Strict"}
+SLOW = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
+
+
+@pytest.fixture(scope="module")
+def api(plane) -> Iterator[client.CustomObjectsApi]:
+    connection = config.new_client_from_config(str(plane.kubeconfig))
+    yield client.CustomObjectsApi(connection)
+    connection.close()
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
+@given(drawn.experiments(namespace="default"))
+def test_the_api_server_takes_what_ada_validate_takes_and_names_a_field_of_the_rest(
+    api: client.CustomObjectsApi, document: dict[str, Any]
+) -> None:
+    problems = validate(document)
+    try:
+        api.create_namespaced_custom_object(**PLACE, body=document, **DRY)
+    except client.ApiException as error:
+        assert error.status in (400, 422), error
+        said = json.loads(error.body)["message"]
+        assert problems, f"only the API server refuses this: {said}"
+        assert "spec" in said, said
+    else:
+        assert not problems, "\n".join(map(str, problems))
