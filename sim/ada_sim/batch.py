@@ -16,10 +16,11 @@ import numpy as np
 from ada_api.environment import Environment
 from ada_sim import constants as c
 from ada_sim.engine.loading import task_row
-from ada_sim.engine.step import advance
-from ada_sim.engine.types import TASK, WORLD, empty_outputs
+from ada_sim.engine.step import advance, take_actions
+from ada_sim.engine.types import TASK, TOLD, WORLD, empty_outputs
 from ada_sim.observation import MAX_TRIALS, specification
 from ada_sim.render.first_person import draw_worlds
+from ada_sim.render.native import native_draw
 from ada_sim.render.top_view import top_view
 from ada_sim.tasks.task import Task
 
@@ -82,6 +83,7 @@ class BatchSim:
         )
         self._actions = np.empty((num_worlds, self.players, len(c.ACTION_SIZES)), np.int8)
         self._actions[:] = c.ACTION_REST
+        self._given = self._actions.copy()
         self._controlled = np.array([name in environment.action_groups for name in c.ACTION_GROUPS])
         self._sizes = np.array(c.ACTION_SIZES, np.int8)
         arrays = self._out._asdict() | {"pixels": self._pixels}
@@ -96,7 +98,9 @@ class BatchSim:
         )
         self._shares = _shares(num_worlds, threads)
         self._canvases = {share.start: _canvas() for share in self._shares}
+        self._told = {share.start: np.zeros(1, TOLD) for share in self._shares}
         self._everyone = np.arange(num_worlds)
+        self._chosen = {share.start: self._everyone[share] for share in self._shares}
         self._pool = ThreadPoolExecutor(len(self._shares)) if len(self._shares) > 1 else None
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
@@ -124,7 +128,7 @@ class BatchSim:
     def reset(self, worlds: np.ndarray) -> None:
         """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one."""
         chosen = self._checked_worlds(worlds)
-        self._advance(chosen, restarts=True)
+        self._advance(chosen, self._told[0], restarts=True)
         if not self._symbolic:
             self._pixels[chosen] = self.render(chosen)
 
@@ -148,7 +152,7 @@ class BatchSim:
         """Return what the players of these worlds (int64 [N]) see: uint8 [N, P, 72, 96, 3]; black where idle."""
         chosen = self._checked_worlds(worlds)
         frames = np.empty((len(chosen), self.players, c.IMAGE_HEIGHT_PX, c.IMAGE_WIDTH_PX, 3), np.uint8)
-        draw_worlds(self._worlds, self._tasks, chosen, *_canvas(), frames)
+        self._draw(chosen, _canvas(), frames)
         return frames
 
     def top_view(self, world: int, pixels_per_tile: int = 24) -> np.ndarray:
@@ -189,6 +193,7 @@ class BatchSim:
                 )
         for name, array in own.items():
             array[...] = state[name]
+        self._worlds["settled"] = 0  # only remembered to save time; the given state may have been changed by hand
         if not self._symbolic:
             self._pixels[:] = self.render(self._everyone)
 
@@ -199,14 +204,30 @@ class BatchSim:
         return arrays
 
     def _step(self, share: slice) -> None:
-        self._advance(self._everyone[share], restarts=False)
+        self._advance(self._chosen[share.start], self._told[share.start], restarts=False)
         if not self._symbolic:
-            draw_worlds(
-                self._worlds, self._tasks, self._everyone[share], *self._canvases[share.start], self._pixels[share]
-            )
+            chosen, canvas = self._chosen[share.start], self._canvases[share.start]
+            self._draw(chosen, canvas, self._pixels[share])
 
-    def _advance(self, chosen: np.ndarray, restarts: bool) -> None:
-        advance(self._worlds, self._tasks, self._assigned, self._out, self._actions, chosen, restarts, self._symbolic)
+    def _draw(self, chosen: np.ndarray, canvas: tuple[np.ndarray, np.ndarray], frames: np.ndarray) -> None:
+        draw = native_draw()
+        if draw is None:
+            draw_worlds(self._worlds, self._tasks, chosen, *canvas, frames)
+        else:
+            draw(self._worlds, self._tasks, chosen, frames)
+
+    def _advance(self, chosen: np.ndarray, told: np.ndarray, restarts: bool) -> None:
+        advance(
+            self._worlds,
+            self._tasks,
+            self._assigned,
+            told,
+            self._out,
+            self._actions,
+            chosen,
+            restarts,
+            self._symbolic,
+        )
 
     def _take(self, actions: np.ndarray) -> None:
         """Check the actions and copy those of the controlled groups."""
@@ -214,14 +235,14 @@ class BatchSim:
             raise ValueError(f"actions are {getattr(actions, 'dtype', type(actions).__name__)}, must be int8")
         if actions.shape != self._actions.shape:
             raise ValueError(f"actions have shape {actions.shape}, must be {self._actions.shape}")
-        wrong = (actions < 0) | (actions >= self._sizes)
-        if wrong.any():
-            b, p, group = np.argwhere(wrong)[0]
+        np.copyto(self._given, actions)  # whatever its layout
+        wrong = take_actions(self._given, self._actions, self._controlled, self._sizes)
+        if wrong >= 0:
+            b, p, group = np.unravel_index(wrong, actions.shape)
             raise ValueError(
                 f"actions[{b}, {p}] has {actions[b, p, group]} for {c.ACTION_GROUPS[group]}, "
                 f"must be 0 to {c.ACTION_SIZES[group] - 1}"
             )
-        np.copyto(self._actions, actions, where=self._controlled)
 
     def _checked_worlds(self, worlds: np.ndarray) -> np.ndarray:
         chosen = np.asarray(worlds)

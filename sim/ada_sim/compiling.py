@@ -1,6 +1,6 @@
 """`python -m ada_sim compile`: compile every kernel once, so that no program waits for it later.
 
-numba keeps what it compiled beside the sources, or in NUMBA_CACHE_DIR.
+What is compiled is kept under the user's cache folder, or in NUMBA_CACHE_DIR (`ada_sim.engine`).
 """
 
 import argparse

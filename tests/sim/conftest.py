@@ -10,6 +10,8 @@ import pytest
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim, TimeStep
 from ada_sim.constants import ACTION_GROUPS, ACTION_REST, FIRST_OBJECT
+from ada_sim.engine.loading import pack_terrain
+from ada_sim.engine.types import TASK
 from ada_sim.tasks.task import (
     COLOURS,
     PLAYER_1,
@@ -112,6 +114,16 @@ class OneWorld:
         state["world.cos_yaw"][:] = np.cos(state["world.yaw"])
         state["world.sin_yaw"][:] = np.sin(state["world.yaw"])
         state["world.tan_pitch"][:] = np.tan(state["world.pitch"])
+        self.sim.load(state)
+
+    def raise_ground(self, columns: slice, rows: slice, height: float) -> None:
+        """Set the height of these tiles, under whatever stands there."""
+        state = self.sim.state()
+        state["task.top"][0, columns, rows] = height
+        row = np.zeros((), TASK)
+        row["tile"], row["top"] = state["task.tile"][0], state["task.top"][0]
+        pack_terrain(row, int(state["task.size"][0]))
+        state["task.ways"][0], state["task.cell"][0] = row["ways"], row["cell"]
         self.sim.load(state)
 
     def world(self, name: str) -> np.ndarray:

@@ -91,8 +91,8 @@ def test_walking_off_a_level_is_a_drop(world_of):
         """.replace("2@", "@."),
         yaw=0,
     )
+    one.raise_ground(slice(1, 3), slice(None), 1.0)
     state = one.sim.state()
-    state["task.top"][0, 1:3, :] = 1.0
     state["world.position"][0, 0, 2] = 1.5
     one.sim.load(state)
     one.act(2, move=2)

@@ -124,8 +124,8 @@ def test_an_object_pushed_off_a_level_lands_below(world_of):
         ########
         """.replace("@2C", "@C2")
     )
+    one.raise_ground(slice(1, 5), slice(2, 5), 1.0)
     state = one.sim.state()
-    state["task.top"][0, 1:5, 2:5] = 1.0
     state["world.position"][0, 0, 2] = 1.5
     state["world.position"][0, FIRST_OBJECT, 2] = 1.25
     one.sim.load(state)

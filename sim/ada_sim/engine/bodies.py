@@ -17,34 +17,57 @@ from ada_sim.constants import (
     SLIDE_FRICTION,
     TICK_S,
 )
-from ada_sim.engine.gripping import is_held
-from ada_sim.engine.terrain import WALL, ground, move_x, move_y, push_out, slope
+from ada_sim.engine.bits import lowest
+from ada_sim.engine.charts import stray
+from ada_sim.engine.terrain import WALL, ground, move_x, move_y, push_out, slope, tile_at
 
 SPHERE = 2
+OBJECTS = -1 << FIRST_OBJECT  # the slots of objects, as a set
 STICK_M = 0.08  # a body on the ground follows it down this far in a tick
 WALL_TOP_SPEED_M_S = 1.0
 
 
-@njit
+@njit(error_model="numpy")
+def wake(w, k):  # type: ignore[no-untyped-def]
+    """Let body k be moved and looked at until it has rested for a while."""
+    w.awake[k] = SLEEP_TICKS
+    w.waking |= 1 << k
+
+
+@njit(error_model="numpy")
+def is_held(w, t, k):  # type: ignore[no-untyped-def]
+    """Say whether a player holds object k."""
+    for p in range(t.players):  # noqa: SIM110 - compiled: no generators
+        if w.held[p] == k:
+            return True
+    return False
+
+
+@njit(error_model="numpy")
 def move_objects(w, t):  # type: ignore[no-untyped-def]
     """Move every object that is awake by one tick, as if no other body were there."""
-    for k in range(FIRST_OBJECT, w.used):
-        if w.awake[k] == 0 or w.kind[k] < 0 or w.frozen[k]:
+    todo = w.waking & w.bodies & OBJECTS
+    w.moved |= todo
+    while todo:
+        k = lowest(todo)
+        todo &= todo - 1
+        if w.frozen[k]:
             continue
-        shape = w.kind[k] // 3
+        shape = w.shape[k]
         in_hand = is_held(w, t, k)
         move_object(w, t, k, shape, in_hand)
         speed = w.velocity[k, 0] ** 2 + w.velocity[k, 1] ** 2 + w.velocity[k, 2] ** 2
         if in_hand or w.supported[k] == 0 or speed > SLEEP_SPEED_M_S**2:
-            w.awake[k] = SLEEP_TICKS
+            wake(w, k)
         else:
             w.awake[k] -= 1
             if w.awake[k] == 0:
+                w.waking &= ~(1 << k)
                 for axis in range(3):
                     w.velocity[k, axis] = 0.0
 
 
-@njit
+@njit(error_model="numpy")
 def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     """Move object k by one tick over terrain."""
     x = w.position[k, 0]
@@ -87,6 +110,8 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
             w.supported[k] = 1
         bottom = floor
     out_x, out_y = push_out(t, x, y, bottom, half_x, half_y, False)
+    if out_x != 0 or out_y != 0:
+        stray(w, k)
     w.position[k, 0] = x + out_x
     w.position[k, 1] = y + out_y
     w.position[k, 2] = bottom + HALF[shape, 2]
@@ -95,7 +120,7 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     w.velocity[k, 2] = vz
 
 
-@njit
+@njit(error_model="numpy")
 def rub(t, x, y, vx, vy, shape, supported):  # type: ignore[no-untyped-def]
     """Return the horizontal velocity after friction, rolling resistance and the pull of slopes."""
     if supported == 0:
@@ -108,7 +133,7 @@ def rub(t, x, y, vx, vy, shape, supported):  # type: ignore[no-untyped-def]
             pull = ROLL_SHARE * GRAVITY_M_S2 * TICK_S / (1.0 + up_x * up_x + up_y * up_y)
             vx -= pull * up_x
             vy -= pull * up_y
-    if supported == 1 and t.tile[int(x), int(y)] == WALL:
+    if supported == 1 and tile_at(t, int(x), int(y)) == WALL:
         away_x, away_y = off_the_wall(t, x, y)
         return away_x * WALL_TOP_SPEED_M_S, away_y * WALL_TOP_SPEED_M_S
     speed = math.sqrt(vx * vx + vy * vy)
@@ -117,7 +142,7 @@ def rub(t, x, y, vx, vy, shape, supported):  # type: ignore[no-untyped-def]
     return vx * (1.0 - loss / speed), vy * (1.0 - loss / speed)
 
 
-@njit
+@njit(error_model="numpy")
 def off_the_wall(t, x, y):  # type: ignore[no-untyped-def]
     """Return the direction in which an object slides off the top of a wall: walls keep nothing."""
     i = int(x)
@@ -126,12 +151,12 @@ def off_the_wall(t, x, y):  # type: ignore[no-untyped-def]
     best = -1.0
     dx = 0.0
     dy = 0.0
-    if i < last and t.tile[i + 1, j] != WALL and x - i > best:
+    if i < last and tile_at(t, i + 1, j) != WALL and x - i > best:
         best, dx, dy = x - i, 1.0, 0.0
-    if i > 0 and t.tile[i - 1, j] != WALL and i + 1 - x > best:
+    if i > 0 and tile_at(t, i - 1, j) != WALL and i + 1 - x > best:
         best, dx, dy = i + 1 - x, -1.0, 0.0
-    if j < last and t.tile[i, j + 1] != WALL and y - j > best:
+    if j < last and tile_at(t, i, j + 1) != WALL and y - j > best:
         best, dx, dy = y - j, 0.0, 1.0
-    if j > 0 and t.tile[i, j - 1] != WALL and j + 1 - y > best:
+    if j > 0 and tile_at(t, i, j - 1) != WALL and j + 1 - y > best:
         best, dx, dy = j + 1 - y, 0.0, -1.0
     return dx, dy

@@ -1,5 +1,7 @@
 """Bodies push one another apart: players push objects, objects push objects, what can't yield stops what pushes."""
 
+import math
+
 from numba import njit
 
 from ada_sim.constants import (
@@ -10,10 +12,12 @@ from ada_sim.constants import (
     PLAYER_INVERSE_MASS,
     PLAYER_SHAPE,
     SLEEP_SPEED_M_S,
-    SLEEP_TICKS,
     SLIDE_FRICTION,
     TICK_S,
 )
+from ada_sim.engine.bits import lowest
+from ada_sim.engine.bodies import OBJECTS, wake
+from ada_sim.engine.charts import stray, touchable
 from ada_sim.engine.geometry import contact
 from ada_sim.engine.terrain import ground, move_x, move_y
 
@@ -25,33 +29,39 @@ LONGEST_PUSH_M = 0.4
 WIDEST_M = 2 * HALF[:, :2].max() + REST_GAP_M
 
 
-@njit
+@njit(error_model="numpy")
 def separate_bodies(w, t):  # type: ignore[no-untyped-def]
     """Resolve every contact in which at least one body is awake."""
     for _ in range(ROUNDS):
         touched = False
-        for i in range(w.used):
-            if w.awake[i] == 0 or w.kind[i] < 0:
-                continue
-            for j in range(w.used):
-                # A pair is looked at once: from its first body that is awake.
-                if w.kind[j] < 0 or j == i or (j < i and w.awake[j] > 0):
-                    continue
+        todo = w.waking & w.bodies
+        while todo:
+            i = lowest(todo)
+            later = -2 << i
+            # A pair is looked at once: from its first body that is awake.
+            others = touchable(w, i) & (later | ~w.waking) & ~(1 << i)
+            while others:
+                j = lowest(others)
+                others &= others - 1
                 dx = w.position[j, 0] - w.position[i, 0]
                 dy = w.position[j, 1] - w.position[i, 1]
                 if abs(dx) < WIDEST_M and abs(dy) < WIDEST_M:
                     touched |= separate(w, t, i, j)
+            todo = w.waking & w.bodies & later  # read anew: a push wakes
         if not touched:
             return
     for p in range(t.players):
         yield_to_objects(w, t, p)
 
 
-@njit
+@njit(error_model="numpy")
 def yield_to_objects(w, t, p):  # type: ignore[no-untyped-def]
     """Move player p out of what still overlaps with it: those objects have nowhere to go, so they stop the player."""
-    for k in range(FIRST_OBJECT, w.used):
-        if w.kind[k] < 0 or w.held[p] == k:
+    objects = touchable(w, p) & OBJECTS
+    while objects:
+        k = lowest(objects)
+        objects &= objects - 1
+        if w.held[p] == k:
             continue
         gap, nx, ny, nz = contact(w, p, k)
         if gap < -CLOSE_ENOUGH_M and abs(nz) <= 0.7:
@@ -59,7 +69,7 @@ def yield_to_objects(w, t, p):  # type: ignore[no-untyped-def]
             shift(w, t, p, -nx * depth, -ny * depth)
 
 
-@njit
+@njit(error_model="numpy")
 def separate(w, t, i, j):  # type: ignore[no-untyped-def]
     """Push bodies i and j apart if they overlap, and make their velocities agree. Returns whether it was much."""
     if (i < FIRST_OBJECT and w.held[i] == j) or (j < FIRST_OBJECT and w.held[j] == i):
@@ -79,10 +89,11 @@ def separate(w, t, i, j):  # type: ignore[no-untyped-def]
         upper = j if nz > 0 else i
         if inverse_mass(w, upper) > 0:
             w.position[upper, 2] += depth
+            w.moved |= 1 << upper
         else:
             shift(w, t, i if nz > 0 else j, nx * depth, ny * depth)
         return depth > CLOSE_ENOUGH_M
-    flat = (nx * nx + ny * ny) ** 0.5
+    flat = math.sqrt(nx * nx + ny * ny)
     depth = min(depth / flat, LONGEST_PUSH_M)
     nx /= flat
     ny /= flat
@@ -92,7 +103,7 @@ def separate(w, t, i, j):  # type: ignore[no-untyped-def]
     return depth > CLOSE_ENOUGH_M
 
 
-@njit
+@njit(error_model="numpy")
 def inverse_mass(w, k):  # type: ignore[no-untyped-def]
     """Return how readily body k yields."""
     if k < FIRST_OBJECT:
@@ -100,13 +111,13 @@ def inverse_mass(w, k):  # type: ignore[no-untyped-def]
     return 0.0 if w.frozen[k] else 1.0
 
 
-@njit
+@njit(error_model="numpy")
 def shift(w, t, k, dx, dy):  # type: ignore[no-untyped-def]
     """Move body k as far as terrain lets it, and return how far that was in the wanted direction."""
-    wanted = (dx * dx + dy * dy) ** 0.5
+    wanted = math.sqrt(dx * dx + dy * dy)
     if wanted < 1e-9 or inverse_mass(w, k) == 0:
         return 0.0
-    shape = w.kind[k] // 3
+    shape = w.shape[k]
     x = w.position[k, 0]
     y = w.position[k, 1]
     bottom = w.position[k, 2] - HALF[shape, 2]
@@ -120,12 +131,14 @@ def shift(w, t, k, dx, dy):  # type: ignore[no-untyped-def]
     floor = ground(t, to_x, to_y)
     if floor > bottom:
         w.position[k, 2] = floor + HALF[shape, 2]
+    stray(w, k)
+    w.moved |= 1 << k
     if k >= FIRST_OBJECT:
-        w.awake[k] = SLEEP_TICKS
+        wake(w, k)
     return ((to_x - x) * dx + (to_y - y) * dy) / wanted
 
 
-@njit
+@njit(error_model="numpy")
 def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
     """Stop two touching bodies from moving into one another; rub them when one stands on the other."""
     v = w.velocity
@@ -135,7 +148,7 @@ def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
         moves_j = 0.0
     closing = (v[j, 0] - v[i, 0]) * nx + (v[j, 1] - v[i, 1]) * ny + (v[j, 2] - v[i, 2]) * nz
     if moves_i + moves_j > 0 and closing < 0:
-        round_ = w.kind[i] // 3 == SPHERE or w.kind[j] // 3 == SPHERE
+        round_ = w.shape[i] == SPHERE or w.shape[j] == SPHERE
         bounce = BOUNCE if round_ and closing < -1.0 and moves_i > 0 and moves_j > 0 else 0.0
         impulse = -(1.0 + bounce) * closing / (moves_i + moves_j)
         add_velocity(w, i, -nx * impulse * moves_i, -ny * impulse * moves_i, -nz * impulse * moves_i)
@@ -148,7 +161,7 @@ def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
         rub_on(w, upper, lower)
 
 
-@njit
+@njit(error_model="numpy")
 def add_velocity(w, k, dx, dy, dz):  # type: ignore[no-untyped-def]
     """Change the velocity of body k, and wake it if that is worth it."""
     if dx * dx + dy * dy + dz * dz == 0:
@@ -157,20 +170,20 @@ def add_velocity(w, k, dx, dy, dz):  # type: ignore[no-untyped-def]
     w.velocity[k, 1] += dy
     w.velocity[k, 2] += dz
     if dx * dx + dy * dy > SLEEP_SPEED_M_S**2:
-        w.awake[k] = SLEEP_TICKS
+        wake(w, k)
 
 
-@njit
+@njit(error_model="numpy")
 def rub_on(w, upper, lower):  # type: ignore[no-untyped-def]
     """Let the lower body drag the upper one along."""
-    if upper < FIRST_OBJECT or w.kind[upper] // 3 == SPHERE:
+    if upper < FIRST_OBJECT or w.shape[upper] == SPHERE:
         return
     dx = w.velocity[lower, 0] - w.velocity[upper, 0]
     dy = w.velocity[lower, 1] - w.velocity[upper, 1]
-    speed = (dx * dx + dy * dy) ** 0.5
+    speed = math.sqrt(dx * dx + dy * dy)
     if speed < SLEEP_SPEED_M_S:
         return
     share = min(1.0, SLIDE_FRICTION * GRAVITY_M_S2 * TICK_S / speed)
     w.velocity[upper, 0] += dx * share
     w.velocity[upper, 1] += dy * share
-    w.awake[upper] = SLEEP_TICKS
+    wake(w, upper)

@@ -11,11 +11,11 @@ from numba import njit
 from ada_sim.constants import BALL_RADIUS, BOX_HALF, CYLINDER_RADIUS
 
 
-@njit
+@njit(error_model="numpy")
 def contact(w, i, j):  # type: ignore[no-untyped-def]
     """Return the surface gap from body i to body j (negative: depth) and the unit normal from i to j."""
-    si = w.kind[i] // 3
-    sj = w.kind[j] // 3
+    si = w.shape[i]
+    sj = w.shape[j]
     dx = w.position[j, 0] - w.position[i, 0]
     dy = w.position[j, 1] - w.position[i, 1]
     dz = w.position[j, 2] - w.position[i, 2]
@@ -53,7 +53,7 @@ def contact(w, i, j):  # type: ignore[no-untyped-def]
     return gz - ball, 0.0, 0.0, sz
 
 
-@njit
+@njit(error_model="numpy")
 def gap(w, i, j):  # type: ignore[no-untyped-def]
     """Return the distance between the surfaces of bodies i and j, negative where they overlap."""
     return contact(w, i, j)[0]

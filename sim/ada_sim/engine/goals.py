@@ -5,7 +5,7 @@ from numba import njit
 from ada_sim.engine.rules import find_pair
 
 
-@njit
+@njit(error_model="numpy")
 def look_at_goals(w, t):  # type: ignore[no-untyped-def]
     """Count this tick for each player whose goal holds: for some pair of its kinds, or, if negated, for none."""
     for p in range(t.players):

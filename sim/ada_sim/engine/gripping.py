@@ -25,26 +25,23 @@ from ada_sim.constants import (
     SLEEP_TICKS,
     TICK_S,
 )
+from ada_sim.engine.bits import lowest
+from ada_sim.engine.bodies import OBJECTS, is_held, wake
+from ada_sim.engine.charts import neighbours
 from ada_sim.engine.terrain import line_is_clear
 
+WIDEST_GRIP = math.tan(GRIP_HALF_ANGLE) + 1e-6
 
-@njit
+
+@njit(error_model="numpy")
 def wake_all(w):  # type: ignore[no-untyped-def]
     """Wake every object of a world: something that may have borne or blocked another is gone."""
     for k in range(FIRST_OBJECT, w.used):
         w.awake[k] = SLEEP_TICKS
+    w.waking |= w.bodies
 
 
-@njit
-def is_held(w, t, k):  # type: ignore[no-untyped-def]
-    """Say whether a player holds object k."""
-    for p in range(t.players):  # noqa: SIM110 - compiled: no generators
-        if w.held[p] == k:
-            return True
-    return False
-
-
-@njit
+@njit(error_model="numpy")
 def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     """Return the slot of the object that player p would grip: in reach, line clear, nearest to the view's middle."""
     x = w.position[p, 0]
@@ -54,17 +51,24 @@ def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     sin = w.sin_yaw[p]
     best = -1
     least = 1e9
-    for k in range(FIRST_OBJECT, w.used):
-        if w.kind[k] < 0 or w.frozen[k] or is_held(w, t, k):
+    candidates = neighbours(w, p) & OBJECTS
+    while candidates:
+        k = lowest(candidates)
+        candidates &= candidates - 1
+        if w.frozen[k] or is_held(w, t, k):
             continue
         dx = w.position[k, 0] - x
         dy = w.position[k, 1] - y
         dz = w.position[k, 2] - eye
-        outer = OUTER_RADIUS[w.kind[k] // 3]
+        outer = OUTER_RADIUS[w.shape[k]]
         distance = math.sqrt(dx * dx + dy * dy)
         if distance - outer > GRIP_REACH_M or abs(dz) > GRIP_REACH_M:
             continue
-        bearing = math.atan2(dy * cos - dx * sin, dx * cos + dy * sin)
+        ahead = dx * cos + dy * sin
+        left = dy * cos - dx * sin
+        if ahead < 0 or abs(left) > ahead * WIDEST_GRIP:
+            continue
+        bearing = math.atan2(left, ahead)
         if abs(bearing) > GRIP_HALF_ANGLE:
             continue
         elevation = math.atan2(dz, distance) - w.pitch[p]
@@ -76,7 +80,7 @@ def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit
+@njit(error_model="numpy")
 def use_hands(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of grip and reach: sets what is held, and the velocity of what is held."""
     for p in range(t.players):
@@ -95,18 +99,18 @@ def use_hands(w, t):  # type: ignore[no-untyped-def]
         pull(w, p, k)
 
 
-@njit
+@njit(error_model="numpy")
 def release(w, p):  # type: ignore[no-untyped-def]
     """Open the hand of player p; the object keeps its velocity, so a moving hand throws."""
     k = w.held[p]
     if k >= 0:
-        w.awake[k] = SLEEP_TICKS
+        wake(w, k)
     w.held[p] = -1
     w.hand_distance[p] = 0.0
     w.hand_force[p] = 0.0
 
 
-@njit
+@njit(error_model="numpy")
 def start_distance(w, p, k):  # type: ignore[no-untyped-def]
     """Return how far from player p the object just gripped will be held: where it is, within the arm's limits."""
     dx = w.position[k, 0] - w.position[p, 0]
@@ -114,17 +118,19 @@ def start_distance(w, p, k):  # type: ignore[no-untyped-def]
     return math.sqrt(dx * dx + dy * dy)
 
 
-@njit
+@njit(error_model="numpy")
 def pull(w, p, k):  # type: ignore[no-untyped-def]
     """Give held object k the velocity that brings it to where the hand of player p wants it, or let it slip."""
-    nearest = PLAYER_RADIUS_M + OUTER_RADIUS[w.kind[k] // 3] + HAND_CLEARANCE_M
+    nearest = PLAYER_RADIUS_M + OUTER_RADIUS[w.shape[k]] + HAND_CLEARANCE_M
     wanted = w.hand_distance[p] + (w.action[p, REACH] - 1) * REACH_PER_TICK_M
     w.hand_distance[p] = min(max(wanted, nearest), MAX_HAND_DISTANCE_M)
-    flat = max(nearest, w.hand_distance[p] * math.cos(w.pitch[p]))
-    low = w.position[p, 2] - PLAYER_HEIGHT_M / 2 + HALF[w.kind[k] // 3, 2] + HAND_LIFT_M
+    cos_pitch = 1.0 / math.sqrt(1.0 + w.tan_pitch[p] * w.tan_pitch[p])
+    sin_pitch = w.tan_pitch[p] * cos_pitch
+    flat = max(nearest, w.hand_distance[p] * cos_pitch)
+    low = w.position[p, 2] - PLAYER_HEIGHT_M / 2 + HALF[w.shape[k], 2] + HAND_LIFT_M
     dx = w.position[p, 0] + flat * w.cos_yaw[p] - w.position[k, 0]
     dy = w.position[p, 1] + flat * w.sin_yaw[p] - w.position[k, 1]
-    dz = low + w.hand_distance[p] * math.sin(w.pitch[p]) - w.position[k, 2]
+    dz = low + w.hand_distance[p] * sin_pitch - w.position[k, 2]
     off = math.sqrt(dx * dx + dy * dy + dz * dz)
     w.hand_force[p] = min(off / HAND_SLIP_M, 1.0)
     if off > HAND_SLIP_M:
@@ -141,4 +147,4 @@ def pull(w, p, k):  # type: ignore[no-untyped-def]
     w.velocity[k, 0] = vx
     w.velocity[k, 1] = vy
     w.velocity[k, 2] = vz
-    w.awake[k] = SLEEP_TICKS
+    wake(w, k)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ada_sim import constants as c
+from ada_sim.engine.terrain import DEPENDS, NORTH, OPEN, SHUT, WALL, WEST
 from ada_sim.engine.types import TASK
 from ada_sim.tasks.encoding import encode
 from ada_sim.tasks.task import MAX_RULES, MAX_SPAWNS, MAX_WORLD_SIZE, NUM_OBJECT_TYPES, PLAYER_1, Predicate, Task, Tile
@@ -57,6 +58,31 @@ def fill_terrain(row: np.ndarray, task: Task) -> None:
     row["top"] = edge
     row["tile"][:n, :n] = tile
     row["top"][:n, :n] = np.where(border, edge, top)
+    pack_terrain(row, n)
+
+
+def pack_terrain(row: np.ndarray, size: int) -> None:
+    """Write what the engine reads of the terrain, `ways` and `cell`, from `tile` and `top`."""
+    tile, top = row["tile"][:size, :size], row["top"][:size, :size].astype(np.float64)
+    row["ways"][: size * size] = ways_between(tile, top).ravel()
+    row["cell"][: size * size] = (tile + 8 * np.round(top / c.LEVEL_HEIGHT_M)).ravel()
+
+
+def ways_between(tile: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """Return for each tile whether one can walk to its neighbours: two bits each to the east, west, north and south.
+
+    Args:
+        tile: uint8 [size, size]; top: float64 [size, size]. The outermost tiles are walls.
+    """
+    ways = np.zeros(tile.shape, np.uint8)
+    ramp = (tile >= NORTH) & (tile <= WEST)
+    for shift, (di, dj) in ((0, (1, 0)), (2, (-1, 0)), (4, (0, 1)), (6, (0, -1))):
+        beside, beside_top = (np.roll(array, (-di, -dj), (0, 1)) for array in (tile, top))
+        way = np.where(beside_top > top + c.STEP_M, SHUT, OPEN)
+        way[ramp | (beside >= NORTH) & (beside <= WEST)] = DEPENDS
+        way[beside == WALL] = SHUT
+        ways |= (way << shift).astype(np.uint8)
+    return ways
 
 
 def check(task: Task, players: int) -> None:

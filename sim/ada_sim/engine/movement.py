@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from numba import njit
 
 from ada_sim.constants import (
@@ -21,35 +22,69 @@ from ada_sim.constants import (
     TURN_PER_TICK,
     WALK_SPEED_M_S,
 )
+from ada_sim.engine.charts import stray
 from ada_sim.engine.terrain import ground, move_x, move_y, push_out
 
 STRIDE_M = WALK_SPEED_M_S * TICK_S
 CENTRE_M = PLAYER_HEIGHT_M / 2
+_TURNS = TURN_PER_TICK * np.array([-4.0, -1.0, 0.0, 1.0, 4.0])  # by choice
+COS_TURN, SIN_TURN = np.cos(_TURNS), np.sin(_TURNS)
+TAN_NOD, TAN_MAX_PITCH = math.tan(PITCH_PER_TICK), math.tan(MAX_PITCH)
 
 
-@njit
+@njit(error_model="numpy")
 def look(w, p, yaw, pitch):  # type: ignore[no-untyped-def]
-    """Turn the eye of player p to this yaw, wrapped to -pi to pi, and pitch, within its limits."""
-    if yaw > math.pi:
-        yaw -= 2 * math.pi
-    elif yaw < -math.pi:
-        yaw += 2 * math.pi
-    pitch = min(max(pitch, -MAX_PITCH), MAX_PITCH)
+    """Turn the eye of player p to this yaw and pitch."""
     w.yaw[p] = yaw
     w.pitch[p] = pitch
-    w.cos_yaw[p] = math.cos(yaw)
-    w.sin_yaw[p] = math.sin(yaw)
-    w.tan_pitch[p] = math.tan(pitch)
+    settle_look(w, p)
 
 
-@njit
+@njit(error_model="numpy")
+def settle_look(w, p):  # type: ignore[no-untyped-def]
+    """Work out afresh what is kept beside yaw and pitch."""
+    w.cos_yaw[p] = math.cos(w.yaw[p])
+    w.sin_yaw[p] = math.sin(w.yaw[p])
+    w.tan_pitch[p] = math.tan(w.pitch[p])
+
+
+@njit(error_model="numpy")
+def turn_eye(w, p, turn, nod):  # type: ignore[no-untyped-def]
+    """Turn by one tick of these choices (-2 to 2, -1 to 1), within the limits of pitch.
+
+    Sines and tangents follow by addition theorems; `settle_look` at the end of a timestep keeps them exact.
+    """
+    if turn != 0:
+        yaw = w.yaw[p] + turn * abs(turn) * TURN_PER_TICK
+        if yaw > math.pi:
+            yaw -= 2 * math.pi
+        elif yaw < -math.pi:
+            yaw += 2 * math.pi
+        w.yaw[p] = yaw
+        c = COS_TURN[turn + 2]
+        s = SIN_TURN[turn + 2]
+        cos = w.cos_yaw[p]
+        sin = w.sin_yaw[p]
+        w.cos_yaw[p] = cos * c - sin * s
+        w.sin_yaw[p] = sin * c + cos * s
+    if nod != 0:
+        pitch = w.pitch[p] + nod * PITCH_PER_TICK
+        tan = w.tan_pitch[p]
+        tan = (tan + nod * TAN_NOD) / (1.0 - tan * (nod * TAN_NOD))
+        if abs(pitch) > MAX_PITCH:
+            pitch = math.copysign(MAX_PITCH, pitch)
+            tan = math.copysign(TAN_MAX_PITCH, pitch)
+        w.pitch[p] = pitch
+        w.tan_pitch[p] = tan
+
+
+@njit(error_model="numpy")
 def move_players(w, t):  # type: ignore[no-untyped-def]
     """Carry out one tick of move, strafe, turn and pitch, with terrain in the way."""
     for p in range(t.players):
         turn = w.action[p, TURN] - 2
         nod = w.action[p, PITCH] - 1
-        if turn != 0 or nod != 0:
-            look(w, p, w.yaw[p] + turn * abs(turn) * TURN_PER_TICK, w.pitch[p] + nod * PITCH_PER_TICK)
+        turn_eye(w, p, turn, nod)
 
         forward = (w.action[p, MOVE] - 1) * STRIDE_M
         left = (w.action[p, STRAFE] - 1) * STRIDE_M
@@ -91,6 +126,9 @@ def move_players(w, t):  # type: ignore[no-untyped-def]
                 out_x, out_y = push_out(t, x, y, bottom, r, r, True)
                 x += out_x
                 y += out_y
+                if out_x != 0 or out_y != 0:
+                    stray(w, p)
         w.position[p, 0] = x
         w.position[p, 1] = y
         w.position[p, 2] = bottom + CENTRE_M
+        w.moved |= 1 << p

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 
-@njit
+@njit(error_model="numpy")
 def mix(value):  # type: ignore[no-untyped-def]
     """Return the splitmix64 hash of an uint64 (Steele, Lea and Flood 2014)."""
     z = value + np.uint64(0x9E3779B97F4A7C15)
@@ -15,7 +15,7 @@ def mix(value):  # type: ignore[no-untyped-def]
     return z ^ (z >> np.uint64(31))
 
 
-@njit
+@njit(error_model="numpy")
 def draw_yaw(seed, trial, player):  # type: ignore[no-untyped-def]
     """Return the yaw, -pi to pi, with which a player begins a trial."""
     bits = mix(mix(seed) ^ (np.uint64(trial) * np.uint64(2) + np.uint64(player)))

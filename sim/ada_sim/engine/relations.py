@@ -16,6 +16,7 @@ from ada_sim.constants import (
     TOUCH_SLOP_M,
     VIEW_ANGLE,
 )
+from ada_sim.engine.bits import lowest
 from ada_sim.engine.geometry import gap
 from ada_sim.engine.terrain import line_is_clear
 from ada_sim.tasks.task import Relation
@@ -26,19 +27,32 @@ WIDEST_RADIUS2 = (OUTER_RADIUS**2).max() * 2.0
 TAN_HALF_HEIGHT = math.tan(VIEW_ANGLE / 2) * IMAGE_HEIGHT_PX / IMAGE_WIDTH_PX
 
 
-@njit
+@njit(error_model="numpy")
 def holds(w, t, relation, i, j):  # type: ignore[no-untyped-def]
     """Say whether `relation(body i, body j)` is true."""
     if relation == TOUCHING:
-        return gap(w, i, j) <= TOUCH_GAP_M + TOUCH_SLOP_M
+        return is_within(w, i, j, TOUCH_GAP_M + TOUCH_SLOP_M)
     if relation == NEAR:
-        return gap(w, i, j) <= NEAR_GAP_M
+        return is_within(w, i, j, NEAR_GAP_M)
     if relation == HOLD:
         return i < FIRST_OBJECT and w.held[i] == j
     return sees(w, t, i, j)
 
 
-@njit
+@njit(error_model="numpy")
+def is_within(w, i, j, limit):  # type: ignore[no-untyped-def]
+    """Say whether the gap between bodies i and j is at most `limit`; of bodies far apart only the bounds are asked."""
+    si = w.shape[i]
+    sj = w.shape[j]
+    far = limit + 1e-9
+    if abs(w.position[j, 0] - w.position[i, 0]) > HALF[si, 0] + HALF[sj, 0] + far:
+        return False
+    if abs(w.position[j, 1] - w.position[i, 1]) > HALF[si, 1] + HALF[sj, 1] + far:
+        return False
+    return gap(w, i, j) <= limit
+
+
+@njit(error_model="numpy")
 def sees(w, t, i, j):  # type: ignore[no-untyped-def]
     """Say whether nothing stands between the centres of i and j; from a player: its eye, and j inside its view."""
     x0 = w.position[i, 0]
@@ -55,7 +69,15 @@ def sees(w, t, i, j):  # type: ignore[no-untyped-def]
     return line_is_open(w, t, i, j, x0, y0, z0)
 
 
-@njit
+@njit(error_model="numpy")
+def terrain_hides(w, t, i, j):  # type: ignore[no-untyped-def]
+    """Say whether terrain stands between the centres of i and j."""
+    from_i = w.position[i]
+    to_j = w.position[j]
+    return not line_is_clear(t, from_i[0], from_i[1], from_i[2], to_j[0], to_j[1], to_j[2])
+
+
+@njit(error_model="numpy")
 def line_is_open(w, t, i, j, x, y, z):  # type: ignore[no-untyped-def]
     """Say whether neither terrain nor a body but i and j stands between the point (x, y, z) of body i and body j."""
     to_x = w.position[j, 0]
@@ -64,7 +86,7 @@ def line_is_open(w, t, i, j, x, y, z):  # type: ignore[no-untyped-def]
     return bodies_leave_open(w, i, j, x, y, z, to_x, to_y, to_z) and line_is_clear(t, x, y, z, to_x, to_y, to_z)
 
 
-@njit
+@njit(error_model="numpy")
 def in_view(dx, dy, dz, cos, sin, tan_pitch):  # type: ignore[no-untyped-def]
     """Say whether the point (dx, dy, dz) from the eye is inside the picture that the camera takes."""
     ahead = dx * cos + dy * sin
@@ -73,33 +95,39 @@ def in_view(dx, dy, dz, cos, sin, tan_pitch):  # type: ignore[no-untyped-def]
     return abs(dz - ahead * tan_pitch) <= ahead * TAN_HALF_HEIGHT
 
 
-@njit
+@njit(error_model="numpy")
 def bodies_leave_open(w, i, j, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
     """Say whether no body but i and j crosses the line between two points."""
     dx = x1 - x0
     dy = y1 - y0
     dz = z1 - z0
     length2 = dx * dx + dy * dy
-    for k in range(w.used):
-        if w.kind[k] < 0 or k in (i, j):
-            continue
+    reach2 = WIDEST_RADIUS2 * length2
+    others = w.bodies & ~(1 << i) & ~(1 << j)
+    while others:
+        k = lowest(others)
+        others &= others - 1
         ex = w.position[k, 0] - x0
         ey = w.position[k, 1] - y0
         along = ex * dx + ey * dy
         across = ex * dy - ey * dx
-        reach2 = WIDEST_RADIUS2 * length2
-        if across * across > reach2 or (along < 0 and along * along > reach2):
+        if not comes_close(along, across, length2, reach2):
             continue
-        if along > length2 and (along - length2) ** 2 > reach2:
-            continue
-        shape = w.kind[k] // 3
+        shape = w.shape[k]
         ez = w.position[k, 2] - z0
         if crosses_box(dx, dy, dz, ex, ey, ez, HALF[shape, 0], HALF[shape, 1], HALF[shape, 2]):
             return False
     return True
 
 
-@njit
+@njit(error_model="numpy")
+def comes_close(along, across, length2, reach2):  # type: ignore[no-untyped-def]
+    """Say whether a centre is within a body's width of a segment; along and across it, in units of its length."""
+    beyond = max(-along, along - length2, 0.0)
+    return (across * across <= reach2) & (beyond * beyond <= reach2)
+
+
+@njit(error_model="numpy")
 def crosses_box(dx, dy, dz, ex, ey, ez, half_x, half_y, half_z):  # type: ignore[no-untyped-def]
     """Say whether the segment from 0 to (dx, dy, dz) crosses the box around (ex, ey, ez)."""
     near = 0.0

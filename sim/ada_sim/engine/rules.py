@@ -10,7 +10,9 @@ import math
 from numba import njit
 
 from ada_sim.constants import FIRST_OBJECT, NUM_KINDS
-from ada_sim.engine.relations import HOLD, NEAR, TOUCHING, holds
+from ada_sim.engine.bits import lowest
+from ada_sim.engine.bodies import OBJECTS
+from ada_sim.engine.relations import HOLD, NEAR, SEE, TOUCHING, holds, terrain_hides
 from ada_sim.engine.spawning import appear, vanish
 from ada_sim.tasks.task import PLAYER_1
 
@@ -18,29 +20,43 @@ AHEAD_M = 0.8  # where a rule on players alone puts its objects: this far ahead 
 PAIR = 64
 
 
-@njit
-def fire_rules(w, t):  # type: ignore[no-untyped-def]
-    """Read the production rules of each world in order and fire those whose condition became true."""
+@njit(error_model="numpy")
+def list_possible(w, t):  # type: ignore[no-untyped-def]
+    """Work out which rules' kinds are in the world: most rules' are not, and are passed over until that changes."""
+    w.possible = 0
     for r in range(t.num_rules):
         first = t.rule[r, 1]
+        never = t.rule[r, 0] == HOLD and not t.rule[r, 3] and first < PLAYER_1
+        if w.bodies_of[first] != 0 and w.bodies_of[t.rule[r, 2]] != 0 and not never:
+            w.possible |= 1 << r
+
+
+@njit(error_model="numpy")
+def fire_rules(w, t):  # type: ignore[no-untyped-def]
+    """Read the production rules of a world in order and fire those whose condition became true."""
+    todo = w.possible
+    while todo:
+        r = lowest(todo)
+        first = t.rule[r, 1]
         second = t.rule[r, 2]
-        # Most rules end here: one of their kinds is not in the world.
-        if w.bodies_of[first] == 0 or w.bodies_of[second] == 0:
-            continue
-        relation = t.rule[r, 0]
-        if relation == HOLD and not t.rule[r, 3] and first < PLAYER_1:
-            continue
-        consider(w, t, r, relation, first, second)
+        if not w.settled >> r & 1 or (w.bodies_of[first] | w.bodies_of[second]) & w.moved != 0:
+            consider(w, t, r, t.rule[r, 0], first, second)
+        todo = w.possible & (-2 << r)  # read anew: a rule that fired changes it
+    w.moved = 0
 
 
-@njit
+@njit(error_model="numpy")
 def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
-    """Fire rule r if it is due."""
+    """Fire rule r if it is due, or remember that only motion of its own bodies can make it due."""
     wanted = t.rule[r, 3] == 0
     bit = 1 << r
     players_only = first >= PLAYER_1 and second >= PLAYER_1
-    refresh_spent(w, t, bit, relation, first, second, wanted)
+    if w.spending & bit:
+        refresh_spent(w, t, bit, relation, first, second, wanted)
+    w.settled |= bit
     pair = find_pair(w, t, relation, first, second, wanted, bit)
+    if relation == SEE and w.spending & bit:
+        w.settled &= ~bit
     if players_only:
         was = w.latched & bit
         if pair < 0:
@@ -51,46 +67,69 @@ def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
             return
     if pair >= 0:
         fire(w, t, r, pair // PAIR, pair % PAIR)
+        w.settled = 0
+        list_possible(w, t)
 
 
-@njit
+@njit(error_model="numpy")
 def find_pair(w, t, relation, first, second, wanted, bit):  # type: ignore[no-untyped-def]
     """Return the first pair of these kinds, as i * 64 + j, for which the relation is as wanted, or -1.
 
-    Bodies that have `bit` in `spent` are passed over.
+    Bodies that have `bit` in `spent` are passed over. Where a body that is not of these kinds could change the
+    answer (it stands in a line of sight), `bit` is taken out of `settled`.
     """
-    symmetric = relation in (TOUCHING, NEAR)
-    for i in range(w.used):
-        if w.kind[i] != first or w.spent[i] & bit:
+    symmetric = relation in (TOUCHING, NEAR) and first == second
+    firsts = w.bodies_of[first]
+    while firsts:
+        i = lowest(firsts)
+        firsts &= firsts - 1
+        if w.spent[i] & bit:
             continue
-        start = i + 1 if symmetric and first == second else 0
-        for j in range(start, w.used):
-            if w.kind[j] != second or j == i or w.spent[j] & bit:
+        seconds = w.bodies_of[second] & ~(1 << i)
+        if symmetric:
+            seconds &= -2 << i
+        while seconds:
+            j = lowest(seconds)
+            seconds &= seconds - 1
+            if w.spent[j] & bit:
                 continue
+            if relation == SEE and i >= FIRST_OBJECT and wanted:
+                if terrain_hides(w, t, i, j):
+                    continue
+                w.settled &= ~bit
             if holds(w, t, relation, i, j) == wanted:
                 return i * PAIR + j
+    if relation == SEE and not wanted:
+        w.settled &= ~bit
     return -1
 
 
-@njit
+@njit(error_model="numpy")
 def refresh_spent(w, t, bit, relation, first, second, wanted):  # type: ignore[no-untyped-def]
     """Forget `bit` for each body for which the condition no longer holds with any partner."""
-    for k in range(FIRST_OBJECT, w.used):
-        if w.kind[k] < 0 or not w.spent[k] & bit:
+    w.spending &= ~bit
+    bodies = w.bodies & OBJECTS
+    while bodies:
+        k = lowest(bodies)
+        bodies &= bodies - 1
+        if not w.spent[k] & bit:
             continue
         still = False
-        for other in range(w.used):
-            if other == k or still:
-                continue
+        others = (w.bodies_of[first] | w.bodies_of[second]) & ~(1 << k)
+        while others and not still:
+            other = lowest(others)
+            others &= others - 1
             if w.kind[k] == first and w.kind[other] == second:
                 still = holds(w, t, relation, k, other) == wanted
             if not still and w.kind[k] == second and w.kind[other] == first:
                 still = holds(w, t, relation, other, k) == wanted
-        if not still:
+        if still:
+            w.spending |= bit
+        else:
             w.spent[k] &= ~bit
 
 
-@njit
+@njit(error_model="numpy")
 def fire(w, t, r, i, j):  # type: ignore[no-untyped-def]
     """Remove the objects of the pair and let the rule's spawns appear at their places, by turns."""
     first_is_object = i >= FIRST_OBJECT
@@ -123,3 +162,4 @@ def fire(w, t, r, i, j):  # type: ignore[no-untyped-def]
         k = appear(w, t, kind, x, y, z)
         if k >= 0 and kind in (first, second):
             w.spent[k] |= 1 << r
+            w.spending |= 1 << r

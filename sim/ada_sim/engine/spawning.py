@@ -4,10 +4,13 @@ import math
 
 from numba import njit
 
-from ada_sim.constants import FIRST_OBJECT, HALF, MAX_BODIES, SLEEP_TICKS, STEP_M
+from ada_sim.constants import FIRST_OBJECT, HALF, MAX_BODIES, STEP_M
+from ada_sim.engine.bits import lowest
+from ada_sim.engine.bodies import wake
+from ada_sim.engine.charts import stray
 from ada_sim.engine.geometry import gap
 from ada_sim.engine.gripping import wake_all
-from ada_sim.engine.terrain import WALL, ground, height_on
+from ada_sim.engine.terrain import WALL, ground, height_on, tile_at
 from ada_sim.tasks.task import Tile
 
 PIT = int(Tile.PIT)
@@ -17,10 +20,11 @@ RINGS = 4
 DIRECTIONS = 8
 
 
-@njit
+@njit(error_model="numpy")
 def vanish(w, t, k):  # type: ignore[no-untyped-def]
     """Remove object k, out of any hand."""
     w.bodies_of[w.kind[k]] &= ~(1 << k)
+    w.bodies &= ~(1 << k)
     w.kind[k] = -1
     w.awake[k] = 0
     w.spent[k] = 0
@@ -32,7 +36,7 @@ def vanish(w, t, k):  # type: ignore[no-untyped-def]
     wake_all(w)
 
 
-@njit
+@njit(error_model="numpy")
 def appear(w, t, kind, x, y, z):  # type: ignore[no-untyped-def]
     """Put a new object at the free place nearest to (x, y, z). Returns its slot, or -1 if all slots are in use."""
     k = FIRST_OBJECT
@@ -41,10 +45,12 @@ def appear(w, t, kind, x, y, z):  # type: ignore[no-untyped-def]
     if k == MAX_BODIES:
         return -1
     w.kind[k] = kind
+    w.shape[k] = kind // 3
     w.bodies_of[kind] |= 1 << k
+    w.bodies |= 1 << k
     w.used = max(w.used, k + 1)
     w.frozen[k] = 0
-    w.awake[k] = SLEEP_TICKS
+    wake(w, k)
     w.supported[k] = 0
     w.spent[k] = 0
     for axis in range(3):
@@ -67,18 +73,20 @@ def appear(w, t, kind, x, y, z):  # type: ignore[no-untyped-def]
     return k
 
 
-@njit
+@njit(error_model="numpy")
 def set_place(w, t, k, x, y, z):  # type: ignore[no-untyped-def]
     """Put body k at (x, y), at height z or on the ground if that is higher."""
+    stray(w, k)
+    w.moved |= 1 << k
     w.position[k, 0] = x
     w.position[k, 1] = y
-    w.position[k, 2] = max(z, ground(t, x, y) + HALF[w.kind[k] // 3, 2])
+    w.position[k, 2] = max(z, ground(t, x, y) + HALF[w.shape[k], 2])
 
 
-@njit
+@njit(error_model="numpy")
 def try_place(w, t, k, from_x, from_y, x, y, z):  # type: ignore[no-untyped-def]
     """Put body k at (x, y) if terrain and other bodies leave room there and on the way. Returns whether it is there."""
-    shape = w.kind[k] // 3
+    shape = w.shape[k]
     half_x = HALF[shape, 0]
     half_y = HALF[shape, 1]
     size = t.size
@@ -90,26 +98,27 @@ def try_place(w, t, k, from_x, from_y, x, y, z):  # type: ignore[no-untyped-def]
     if (x != from_x or y != from_y) and not way_is_open(t, from_x, from_y, x, y):
         return False
     set_place(w, t, k, x, y, z)
-    for other in range(w.used):
-        if other == k or w.kind[other] < 0:
-            continue
+    others = w.bodies & ~(1 << k)
+    while others:
+        other = lowest(others)
+        others &= others - 1
         if gap(w, k, other) < FREE_GAP_M:
             return False
     return True
 
 
-@njit
+@njit(error_model="numpy")
 def terrain_has_room(t, x, y, half_x, half_y, bottom):  # type: ignore[no-untyped-def]
     """Say whether a box standing at (x, y) hangs into no wall and no higher level."""
     floor = max(bottom, ground(t, x, y))
     for i in range(int(x - half_x), int(x + half_x) + 1):
         for j in range(int(y - half_y), int(y + half_y) + 1):
-            if height_on(t, i, j, x, y) > floor + STEP_M or t.tile[i, j] == WALL:
+            if height_on(t, i, j, x, y) > floor + STEP_M or tile_at(t, i, j) == WALL:
                 return False
     return True
 
 
-@njit
+@njit(error_model="numpy")
 def way_is_open(t, x0, y0, x1, y1):  # type: ignore[no-untyped-def]
     """Say whether things can be pushed from one place to the other: no wall, pit or step of the ground between."""
     steps = 1 + int(4 * math.sqrt((x1 - x0) ** 2 + (y1 - y0) ** 2))
@@ -118,7 +127,7 @@ def way_is_open(t, x0, y0, x1, y1):  # type: ignore[no-untyped-def]
         x = x0 + (x1 - x0) * n / steps
         y = y0 + (y1 - y0) * n / steps
         here = ground(t, x, y)
-        if t.tile[int(x), int(y)] == WALL or t.tile[int(x), int(y)] == PIT or abs(here - last) > STEP_M:
+        if tile_at(t, int(x), int(y)) == WALL or tile_at(t, int(x), int(y)) == PIT or abs(here - last) > STEP_M:
             return False
         last = here
     return True

@@ -1,38 +1,96 @@
 """The schedule: what happens in a timestep, in order."""
 
+import numpy as np
 from numba import njit
 
 from ada_sim.constants import TICKS_PER_TIMESTEP
+from ada_sim.engine.bits import prefetch
 from ada_sim.engine.bodies import move_objects
 from ada_sim.engine.contacts import separate_bodies
-from ada_sim.engine.episodes import begin_step, end_step, restart
+from ada_sim.engine.episodes import begin_episode, begin_step, begin_trial, end_step
 from ada_sim.engine.goals import look_at_goals
 from ada_sim.engine.gripping import use_hands
-from ada_sim.engine.movement import move_players
+from ada_sim.engine.movement import move_players, settle_look
 from ada_sim.engine.observing import observe
+from ada_sim.engine.publishing import publish
 from ada_sim.engine.rules import fire_rules
+from ada_sim.engine.types import TASK, WORLD
 
 
-@njit(cache=True, nogil=True)
-def advance(worlds, tasks, assigned, out, actions, chosen, restarts, symbolic):  # type: ignore[no-untyped-def]
+def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.ndarray:
+    """Return where in a record the cache lines begin that hold the first so many bytes from these fields on."""
+    assert record.fields is not None
+    starts = [record.fields[name][1] + line for name, size in parts for line in range(0, size, 64)]
+    return np.array(starts, np.int64)
+
+
+HOT_IN_WORLD = _lines(WORLD, (("active", 320), ("near", 64), ("position", 384), ("velocity", 192), ("yaw", 344)))
+HOT_IN_TASK = _lines(TASK, (("present", 200), ("ways", 256), ("cell", 448)))
+
+
+@njit(error_model="numpy")
+def ask_ahead(w, t):  # type: ignore[no-untyped-def]
+    """Let the memory of the next world travel while this one is worked on: a batch is larger than the near caches."""
+    for n in range(len(HOT_IN_WORLD)):
+        prefetch(w, HOT_IN_WORLD[n])
+    for n in range(len(HOT_IN_TASK)):
+        prefetch(t, HOT_IN_TASK[n])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def advance(worlds, tasks, assigned, told, out, actions, chosen, restarts, symbolic):  # type: ignore[no-untyped-def]
     """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
 
     Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
+    `told` (a TOLD [1], one a thread) is where a world's step is written before it is copied to `out`: systems take
+    records, which are single pointers, and never the many arrays of `out`.
     """
-    for b in chosen:
+    one = told[0]
+    for n in range(len(chosen)):
+        if n + 1 < len(chosen):
+            ask_ahead(worlds[chosen[n + 1]], tasks[chosen[n + 1]])
+        b = chosen[n]
         w = worlds[b]
         t = tasks[b]
-        if restarts:
-            restart(worlds, tasks, assigned, out, b)
-        else:
-            begin_step(w, out, actions, b)
-            if w.active:
-                for _ in range(TICKS_PER_TIMESTEP):
-                    move_players(w, t)
-                    use_hands(w, t)
-                    move_objects(w, t)
-                    separate_bodies(w, t)
-                    fire_rules(w, t)
-                    look_at_goals(w, t)
-            end_step(worlds, tasks, assigned, out, b)
-        observe(w, t, out, b, symbolic)
+        begin_step(w, one)
+        over = True
+        if w.active and not restarts:
+            for p in range(actions.shape[1]):
+                for group in range(actions.shape[2]):
+                    w.action[p, group] = actions[b, p, group]
+            for _ in range(TICKS_PER_TIMESTEP):
+                move_players(w, t)
+                use_hands(w, t)
+                move_objects(w, t)
+                separate_bodies(w, t)
+                fire_rules(w, t)
+                look_at_goals(w, t)
+            for p in range(t.players):
+                settle_look(w, p)
+            over = end_step(w, t, one)
+        if over:
+            waits = assigned[b].present
+            begin_episode(w, waits, one)
+            if waits:
+                tasks[b] = assigned[b]
+                assigned[b].present = 0
+                begin_trial(w, t)
+        if w.active:
+            observe(w, t, one, symbolic)
+        publish(w, t, one, out, b, symbolic)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_actions(given, kept, controlled, sizes):  # type: ignore[no-untyped-def]
+    """Copy the choices (int8 [B, P, 6]) of the controlled groups; returns -1, or where the first wrong one is."""
+    for b in range(given.shape[0]):
+        for p in range(given.shape[1]):
+            for group in range(given.shape[2]):
+                if given[b, p, group] < 0 or given[b, p, group] >= sizes[group]:
+                    return (b * given.shape[1] + p) * given.shape[2] + group
+    for b in range(given.shape[0]):
+        for p in range(given.shape[1]):
+            for group in range(given.shape[2]):
+                if controlled[group]:
+                    kept[b, p, group] = given[b, p, group]
+    return -1

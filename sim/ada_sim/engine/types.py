@@ -25,14 +25,18 @@ TASK = np.dtype(
         ("trial_timesteps", np.int64),
         ("trials", np.int64),  # of the episode
         ("seed", np.uint64),  # of the episode
+        ("goal", np.int8, (P, 4)),  # relation, first, second, negated
+        ("rule", np.int8, (R, c.RULE_FIELDS)),  # relation, first, second, negated, spawns (-1 for none)
+        # Terrain, tile (i, j) at i * size + j.
+        ("ways", np.uint8, (G * G,)),  # two bits a side (`loading.ways_between`): can it be walked across
+        ("cell", np.int16, (G * G,)),  # 8 * height + Tile; height of the surface, its low end on a ramp, in half metres
+        # Asked for only when a trial begins, and by pictures.
         ("place", np.float64, (c.MAX_OBJECTS, 2)),  # initial objects' x y
         ("spawn", np.float64, (P, 2)),  # players' x y
-        ("top", np.float32, (G, G)),  # height of the tile's surface, at its low end on a ramp
-        ("tile", np.uint8, (G, G)),  # Tile; WALL outside of the world
         ("kind", np.int8, (c.MAX_OBJECTS,)),  # initial objects' types
         ("frozen", np.uint8, (c.MAX_OBJECTS,)),
-        ("rule", np.int8, (R, c.RULE_FIELDS)),  # relation, first, second, negated, spawns (-1 for none)
-        ("goal", np.int8, (P, 4)),  # relation, first, second, negated
+        ("top", np.float32, (G, G)),  # the same terrain as heights in metres
+        ("tile", np.uint8, (G, G)),  # and Tile; WALL outside of the world
         ("shown_goal", np.int8, (P, 6)),  # as the agent reads it
         ("shown_rules", np.int8, (P, R, RULE_COLUMNS)),
     ],
@@ -46,9 +50,19 @@ WORLD = np.dtype(
         ("clock", np.int64),  # timesteps done of this trial
         ("trial", np.int64),  # index of this trial
         ("used", np.int64),  # body slots from this one on are empty
+        ("bodies", np.int64),  # bit k: slot k holds a body
+        ("waking", np.int64),  # bit k: body k is awake
+        ("moved", np.int64),  # bit k: body k may have moved since the rules were read
+        ("charted", np.int64),  # bit k: near[k] is of this timestep
+        ("strays", np.int64),  # bit k: body k was put elsewhere in this timestep, farther than it can move
         ("latched", np.int64),  # bit r: a rule on players alone fired and its condition still holds
+        ("possible", np.int64),  # bit r: both kinds of rule r's condition are in the world
+        ("settled", np.int64),  # bit r: rule r can't fire before one of its bodies moves
+        ("spending", np.int64),  # bit r: some body has this bit in `spent`
         ("bodies_of", np.int64, (c.NUM_KINDS,)),  # bit k: body k is of this kind
         ("spent", np.int64, (K,)),  # bit r: made by rule r, whose condition has held for it ever since
+        ("near", np.int64, (K,)),  # bit k: body k may come near in this timestep
+        ("beside", np.int64, (K,)),  # bit k: body k may come to touch in this timestep
         ("position", np.float64, (K, 3)),  # centre of each body
         ("velocity", np.float64, (K, 3)),
         ("yaw", np.float64, (P,)),  # 0 east, anticlockwise
@@ -59,14 +73,37 @@ WORLD = np.dtype(
         ("hand_distance", np.float64, (P,)),
         ("hand_force", np.float64, (P,)),  # 0 to 1, where the object slips
         ("last_height", np.float64, (P,)),  # of the player at the last timestep
-        ("scratch", np.float64, (K,)),  # of the system at work; means nothing between two
         ("held", np.int64, (P,)),  # body slot, -1 for none
         ("in_goal", np.int64, (P,)),  # ticks of this timestep
         ("kind", np.int8, (K,)),  # object type or player, -1 for an empty slot
+        ("shape", np.int8, (K,)),  # row of `constants.HALF`
         ("frozen", np.uint8, (K,)),  # never moves
         ("awake", np.uint8, (K,)),  # ticks of rest until the body sleeps; 0 asleep
         ("supported", np.uint8, (K,)),  # 0 in the air, 1 on terrain, 2 on another body
         ("action", np.int8, (P, len(c.ACTION_SIZES))),
+    ],
+    align=True,
+)
+
+
+# What one world's step tells, and what the view is worked out in; one a thread, copied into `Outputs`.
+TOLD = np.dtype(
+    [
+        ("trial_ended", np.int64),
+        ("episode_ended", np.int64),
+        ("episode_started", np.int64),
+        ("ahead", np.float64, (K, 3)),  # from the player's eye to each body's centre
+        ("may_hide", np.int64),  # bit k: body k may stand in front of something in the view
+        ("distance2", np.float64, (K,)),  # of that over the ground, squared
+        ("reward", np.float32, (P,)),
+        ("last_reward", np.float32, (P,)),
+        ("trial_start", np.float32, (P,)),
+        ("timers", np.float32, (P, 4)),
+        ("body", np.float32, (P, 5)),
+        ("trials_remaining", np.float32, (P, c.TRIAL_SLOTS)),
+        ("ranges", np.float32, (P, c.NUM_RANGES)),
+        ("objects", np.float32, (P, c.OBJECT_SLOTS, c.OBJECT_FEATURES)),
+        ("last_action", np.int8, (P, len(c.ACTION_SIZES))),
     ],
     align=True,
 )
