@@ -41,6 +41,7 @@ class Outcome:
     frames_alone: float | None
     frames_alone_given: int
     seconds: dict[str, float]
+    commit: str  # of the code that trained
 
     def teacher_saves_frames(self) -> bool:
         """Say whether claim (c) holds."""
@@ -99,6 +100,7 @@ def read_outcome(seed: int, run: Path) -> Outcome:
         frames_alone=frames_to_reach(curve_of(histories[ALONE]), target),
         frames_alone_given=int(histories[ALONE][-1]["frames"]),
         seconds={stage: points[-1]["time"] - points[0]["time"] for stage, points in histories.items()},
+        commit=str(json.loads(get(store, f"run/{TEACHER}-1.json"))["commit"])[:10],
     )
 
 
@@ -128,11 +130,13 @@ def picture(evaluation: Evaluation) -> str:
 
 def page(outcomes: Sequence[Outcome]) -> str:
     """Return docs/results.md."""
+    commits = sorted({outcome.commit for outcome in outcomes})
     lines = [
         "# Results",
         "",
         "Written by `make results`. Scores are the share of the last trial's time in which the goal holds, means over",
-        "held-out tasks; brackets are 95% bootstrap intervals, differences are paired by task.",
+        "held-out tasks; brackets are 95% bootstrap intervals, differences are paired by task. Seconds are wall time",
+        f"of training, whatever else the machine did. Trained at commit {' and '.join(commits)}.",
         "",
         "## Quickstart",
         "",
