@@ -25,7 +25,7 @@ from ada_operator.manifests.programs import Pinned
 from ada_operator.observed import Manifest, Observed, Reference
 from ada_operator.reported import stage_statuses
 from ada_operator.restarts import forgive
-from ada_operator.summary import summarised
+from ada_operator.summary import ALL_DONE, summarised
 from ada_operator.suspension import suspending
 from ada_operator.view import Failure, Request, Step, View
 
@@ -71,7 +71,7 @@ def next_step(view: View, status: ExperimentStatus) -> Step:
     """Return the step of the order of finality that applies."""
     current = next((stage for stage in status.stages if stage.phase != "Succeeded"), None)
     if current is None:
-        return Step(status.stages[-1], "Finished", "all stages are trained and evaluated", view.settings())
+        return Step(status.stages[-1], "Finished", ALL_DONE, view.settings())
     failed = conditions.find(status.conditions, "Failed")
     if failed is not None and failed.status == "True":
         return Step(current, "Failed", failed.message, view.settings(), failure=Failure(failed.reason, failed.message))

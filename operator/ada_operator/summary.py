@@ -5,6 +5,7 @@ from ada_operator.conditions import Truth, find, holds, with_condition
 from ada_operator.kubernetes_time import seconds, timestamp
 from ada_operator.view import Step, View
 
+ALL_DONE = "all stages are trained and evaluated"
 LONGEST_GAP_S = 60.0  # between two looks; a longer time between them says nothing about what happened in it
 
 
@@ -75,7 +76,7 @@ def step_conditions(view: View, before: list[Condition], step: Step, finished: b
         put("Accepted", "False", step.refused.reason, step.refused.message)
     else:
         put("Accepted", "True", "Accepted", "everything the spec refers to is there")
-    put("Training", "True" if step.trains else "False", step.reason, step.message)
+    put("Training", "True" if step.trains else "False", step.reason, ALL_DONE if finished else step.message)
     if step.degraded is not None:
         put("Degraded", "True", *step.degraded)
     else:
@@ -87,7 +88,7 @@ def step_conditions(view: View, before: list[Condition], step: Step, finished: b
     else:
         put("Suspended", "False", "NotSuspended")
     if finished:
-        put("Succeeded", "True", "AllStagesTrained", "all stages are trained and evaluated")
+        put("Succeeded", "True", "AllStagesTrained", ALL_DONE)
     else:
         put("Succeeded", "False", "InProgress")
     if step.failure is not None:
