@@ -98,13 +98,11 @@ class FaultyProxy:
                 self.requests += 1
                 sent = 0
                 if self.fault.statuses and self.fault.take("statuses"):
-                    _drain(client, head, len(rest))
+                    _rest_of_body(client, head, len(rest))
                     client.sendall(b"HTTP/1.1 %d Trouble\r\nContent-Length: 0\r\n\r\n" % self.fault.status)
                     continue
                 if head.startswith(self.fault.lost_method) and self.fault.take("lost_answers"):
-                    store.sendall(data)
-                    while not store.recv(PIECE):
-                        pass
+                    self._lose_answer(data, head, len(rest), client)
                     return
                 if self.fault.strip:
                     lines = head.split(b"\r\n")
@@ -115,6 +113,12 @@ class FaultyProxy:
                 return
             self._wait(len(data))
             store.sendall(data)
+
+    def _lose_answer(self, data: bytes, head: bytes, have: int, client: socket.socket) -> None:
+        """Pass a whole request on, over a connection of its own, and keep what the store says to it."""
+        with socket.create_connection(self._target) as store:
+            store.sendall(data + _rest_of_body(client, head, have))
+            store.recv(PIECE)
 
     def _pass_back(self, store: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -129,15 +133,17 @@ class FaultyProxy:
             time.sleep(count / self.fault.bytes_per_second)
 
 
-def _drain(client: socket.socket, head: bytes, have: int) -> None:
-    """Read the rest of a request's body."""
+def _rest_of_body(client: socket.socket, head: bytes, have: int) -> bytes:
+    """Read the rest of a request's body, of which `have` bytes are there."""
     length = 0
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
-    while have < length:
-        have += len(client.recv(PIECE))
+    body = b""
+    while have + len(body) < length and (piece := client.recv(PIECE)):
+        body += piece
+    return body
 
 
 def _end(connection: socket.socket) -> None:
