@@ -40,7 +40,8 @@ def step(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) 
 def train(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) -> Step:
     """Bring up what training needs, in order, and keep the group going."""
     running = view.job("trainer", stage)
-    if view.ready_replicas("curriculum") < 1 and running is None:
+    if running is None and (view.ready_replicas("curriculum") < 1 or (memory.generation > 0 and not view.is_answered())):
+        # A group that is gone may have been through: only the service can tell an operator that has just started.
         return Step(memory, "Starting", "waiting for the curriculum service")
     servers = manifests.simulators(view.experiment, stage, view.platform)
     if running is not None:
@@ -71,7 +72,8 @@ def evaluate(view: View, stage: Stage, memory: StageStatus) -> Step:
     if memory.checkpoint is None:
         missing = Failure("CheckpointMissing", f"stage {stage.name} is trained, but no checkpoint of it is known")
         return Step(memory, "Failed", missing.message, failure=missing)
-    if view.ready_replicas("curriculum") < 1 and view.job("evaluation", stage) is None:
+    if view.job("evaluation", stage) is None and not (view.ready_replicas("curriculum") and view.is_answered()):
+        # Its scores may have arrived already, unseen by an operator that has just started.
         return Step(memory, "Evaluating", "waiting for the curriculum service")
     checkpoint = Pinned(memory.checkpoint.uri, memory.checkpoint.digest)
     job = manifests.evaluation(view.experiment, stage, checkpoint, view.platform)

@@ -76,8 +76,12 @@ class View:
 
     def progress(self, stage: str) -> StageProgress | None:
         """Return the stage's progress if it is fresh enough to act on."""
+        return self.observed.stage_progress(stage) if self.is_answered() else None
+
+    def is_answered(self) -> bool:
+        """Return whether the curriculum service said lately how all stages stand."""
         age = self.observed.progress_age_s
-        return self.observed.stage_progress(stage) if age is not None and age <= FRESH_S else None
+        return age is not None and age <= FRESH_S
 
     def workload(self, part: names.Part, stage: Stage | None = None) -> str:
         """Return the name of a part's workload."""

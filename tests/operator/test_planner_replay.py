@@ -67,6 +67,29 @@ def test_a_stage_waits_for_its_job_although_its_frames_are_done(cluster):
     assert cluster.job("teacher") is not None
 
 
+@pytest.mark.parametrize("part", ["trainer", "evaluation"])
+def test_what_a_lost_operator_deleted_is_not_made_again_before_the_service_was_heard(cluster, part):
+    """The Job was through and is deleted, the operator died before it wrote so, and the next one knows nothing yet."""
+    cluster.settle()
+    cluster.learn("teacher", 1000, phase="trained")
+    if part == "evaluation":
+        cluster.end_pods("trainer", 0)
+        cluster.settle()
+        cluster.evaluated("teacher", 0.5)
+    cluster.end_pods(part, 0)
+    cluster.run_controllers()
+    written = cluster.status
+    assert ("Job", f"quick-teacher-{part}") in {(gone.kind, gone.name) for gone in cluster.look().deletions}
+    cluster.status, cluster.progress_age_s = written, None
+    cluster.settle()
+    assert cluster.job("teacher", part) is None
+    assert condition(cluster, "Training")["message"] == "waiting for the curriculum service"
+    cluster.progress_age_s = 1.0
+    cluster.settle()
+    assert cluster.job("teacher", part) is None
+    assert cluster.job(*(("teacher", "evaluation") if part == "trainer" else ("student", "trainer"))) is not None
+
+
 def test_an_appended_stage_continues_a_finished_experiment(cluster):
     cluster.finish("teacher")
     cluster.finish("student")
