@@ -33,7 +33,7 @@ SPEC = {
             "name": "teacher",
             "model": {"core": "gru"},
             "algorithm": {"unroll": 16, "worlds": 16, "minibatches": 2, "epochs": 1},
-            "frames": 100_000_000,
+            "frames": 10**12,
         }
     ],
 }

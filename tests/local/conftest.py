@@ -1,5 +1,6 @@
 """`ada run` as a process, with real or stand-in programs; whatever a test starts is gone when it ends."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,8 +15,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ada_operator.local.init import PR_SET_PDEATHSIG, process_control
-
 FAKE_PROGRAMS = Path(__file__).parent / "fake_programs"
 PATIENCE_S = 400.0  # the simulators compile on their first start; on a busy machine that takes minutes
 
@@ -28,6 +27,7 @@ class AdaRun:
         self.file = path / "experiment.yaml"
         self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment}
         self.output = path / "output.txt"
+        self.started: list[subprocess.Popen[bytes]] = []
         self.write(spec)
 
     def write(self, spec: dict[str, Any]) -> None:
@@ -39,13 +39,15 @@ class AdaRun:
         """Start `ada run`."""
         command = [sys.executable, "-m", "ada_operator.cli", "run", str(self.file), "--directory", str(self.directory)]
         with self.output.open("ab") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*command, "--plain", *flags],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+        self.started.append(process)
+        return process
 
     def run(self, *flags: str) -> int:
         """Start `ada run` and wait for its end."""
@@ -114,11 +116,6 @@ class AdaRun:
         return not self.processes()
 
 
-def _die_with_us() -> None:
-    """Let the kernel end `ada run`, and with it all it started, if the tests are killed."""
-    process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _is_init(pid: int, words: tuple[str, ...]) -> bool:
     try:
         command = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode().split("\0")
@@ -152,5 +149,9 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., AdaRun]]:
 
     yield make
     for run in made:
+        for process in run.started:
+            process.kill()
+            process.wait()
         for pid in run.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
