@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import ssl
+import signal
 import subprocess
 import tempfile
 import urllib.request
@@ -320,6 +321,7 @@ def has_default_account(kubectl: Kubectl, namespace: str) -> bool:
 
 def main() -> None:
     """Run a control plane until Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     with ControlPlane() as plane:
         print(f"export KUBECONFIG={plane.kubeconfig}\nlogs in {plane.folder}; Ctrl-C ends it", flush=True)
         try:
