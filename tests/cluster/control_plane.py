@@ -8,8 +8,8 @@ import json
 import os
 import secrets
 import shutil
-import ssl
 import signal
+import ssl
 import subprocess
 import tempfile
 import urllib.request
