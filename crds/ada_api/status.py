@@ -65,6 +65,7 @@ class StageStatus(StatusModel):
     evaluation: list[TrialScore] = Field([], description="Scores on held-out tasks.")
     restarts: RestartCounts = Field(RestartCounts(), description="Failures by cause.")
     group_restarts: RestartCounts = Field(RestartCounts(), description="Those of the present group.")
+    given_up: int = Field(0, description="Number of the newest training group that was given up.")
     forgiven: int = Field(0, description="Counted failures up to the newest commit, which use up no budget.")
     skipped_updates_before: int = Field(0, description="Updates skipped by former groups.")
     start_time: str | None = Field(None, description="When its first group started.")

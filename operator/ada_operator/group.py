@@ -59,26 +59,29 @@ def start(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None)
         teacher=teacher,
         resume=Pinned(resume.uri, resume.digest) if resume else None,
     )
-    started = new_group(memory).model_copy(
-        update={
-            "phase": "Training",
-            "generation": group.generation,
-            "resume": None,
-            "start_time": memory.start_time or timestamp(view.now),
-        }
-    )
+    started = with_group(memory, group.generation, group.resized)
     objects = manifests.trainer(view.experiment, stage, group, view.platform)
     return Step(started, "Starting", f"group {group.generation} of {wanted} nodes starts", objects, nodes=(0, wanted))
+
+
+def with_group(memory: StageStatus, generation: int, began: str) -> StageStatus:
+    """Return the stage's status with a group that began then; nothing of the one before is held against it."""
+    changes = {"generation": generation, "resume": None, "start_time": memory.start_time or began}
+    return new_group(memory).model_copy(update={"phase": "Training", **changes})
 
 
 def carry_on(view: View, stage: Stage, memory: StageStatus, job: Manifest) -> Step:
     """Keep the present group, resize it, or give it up."""
     annotations = job["metadata"].get("annotations", {})
-    generation = max(memory.generation, int(annotations.get(names.GENERATION_ANNOTATION, 0)))
-    memory = memory.model_copy(update={"phase": "Training", "generation": generation})
-    pods = view.pods("trainer", stage)
+    generation = int(annotations.get(names.GENERATION_ANNOTATION, 0))
+    if generation > memory.generation:  # made by an operator that was lost before it could write so
+        memory = with_group(memory, generation, annotations.get(names.RESIZED_ANNOTATION, timestamp(view.now)))
+    memory = memory.model_copy(update={"phase": "Training"})
+    if memory.given_up >= memory.generation:  # counted already; its Job is to go
+        return Step(memory, "Regrouping", f"group {memory.generation} was given up; a new one follows")
+    pods = view.pods_of(job, "trainer", stage)
     memory = group_restarts(memory, pods)
-    failure = counted_failure(view, "trainer", stage, memory)
+    failure = counted_failure(view, pods, "trainer", memory)
     if failure is not None:
         return Step(memory, "Failed", failure.message, failure=failure)
     trouble = (
@@ -88,7 +91,7 @@ def carry_on(view: View, stage: Stage, memory: StageStatus, job: Manifest) -> St
         or stalled(view, stage, memory, pods)
     )
     if trouble is not None:
-        return give_up(view, stage, memory, trouble)
+        return give_up(view, stage, memory, pods, trouble)
     return keep(view, stage, memory, job, pods, annotations)
 
 
@@ -164,8 +167,11 @@ def _running_since(pod: Manifest, now: float) -> float:
     return now
 
 
-def give_up(view: View, stage: Stage, memory: StageStatus, trouble: Trouble) -> Step:
-    """Let the group go (its Job is left out, so it is deleted) and say how the next one begins."""
+def give_up(view: View, stage: Stage, memory: StageStatus, pods: list[Manifest], trouble: Trouble) -> Step:
+    """Let the group go (its Job is left out, so it is deleted) and say how the next one begins.
+
+    That it was given up, and what for, is written before the Job is deleted: it is counted once, whenever who dies.
+    """
     if trouble.remedy == "fail":
         failure = Failure(trouble.reason, f"stage {stage.name}: {trouble.message}")
         return Step(memory, "Failed", failure.message, failure=failure)
@@ -175,12 +181,13 @@ def give_up(view: View, stage: Stage, memory: StageStatus, trouble: Trouble) -> 
         memory = memory.model_copy(update={"restarts": raised})
     progress = view.progress(stage.name)
     changes: dict[str, Any] = {
+        "given_up": memory.generation,
         "skipped_updates_before": progress.skipped_updates if progress else memory.skipped_updates_before,
         "best_score": None,
     }
     if trouble.remedy == "rollback":
         changes["resume"] = memory.earlier_checkpoint or memory.checkpoint
-    failure_limit = counted_failure(view, "trainer", stage, memory)
+    failure_limit = counted_failure(view, pods, "trainer", memory)
     again = "from an earlier checkpoint" if trouble.remedy == "rollback" else "from the newest checkpoint"
     return Step(
         memory.model_copy(update=changes),

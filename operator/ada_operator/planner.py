@@ -35,7 +35,7 @@ STEADY_S = 15.0  # while a group trains as it should: what is new is heard of be
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do now, in this order: apply, ask, delete, write the status, publish the events."""
+    """What to do now, in this order: apply, ask, write the status, delete, publish the events."""
 
     objects: tuple[Manifest, ...]  # to be applied
     requests: tuple[Request, ...]  # to the curriculum service

@@ -1,4 +1,4 @@
-"""One reconciliation: observe, plan, apply what differs, delete, write the status once, tell what happened.
+"""One reconciliation: observe, plan, apply what differs, write the status once, delete, tell what happened.
 
 No state is kept but what the API server has: whoever runs this next, after a crash at any point, carries on.
 """
@@ -182,20 +182,21 @@ class Reconciler:
             await self._poll.ask(key, token)
 
     async def carry_out(self, found: Manifest, observed: Observed, planned: Plan) -> None:
-        """Do what a plan says: objects, requests, deletions, the status if it changed, events."""
+        """Do what a plan says: objects, requests, the status if it changed, deletions, events."""
         there = _children(observed)
         for wanted in planned.objects:
             if wanted.get("keep"):
                 continue  # stays as it is
             await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
         await self._send(found, observed, planned.requests)
-        for gone in planned.deletions:
-            await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
         status = planned.status.model_dump(mode="json", by_alias=True, exclude_none=True)
         if status != found.get("status"):
             written = await self._cluster.replace({**found, "status": status}, "status")
             self.kept.wrote(_key(found), EXPERIMENTS.kind, written)
             self._count("status")
+        # Only now: what was concluded from a child must not be lost with it, should this operator end here.
+        for gone in planned.deletions:
+            await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
         for event in planned.events:
             await self._tell(found, event)
 

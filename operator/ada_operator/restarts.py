@@ -6,7 +6,6 @@ every look and never fall, so a pod that is collected is not forgotten and no po
 
 from collections import Counter
 
-from ada_api.stages import Stage
 from ada_api.status import RestartCounts, StageStatus
 from ada_operator import names
 from ada_operator.elasticity import index
@@ -64,9 +63,9 @@ def new_group(memory: StageStatus) -> StageStatus:
     return memory.model_copy(update={"group_restarts": RestartCounts()})
 
 
-def counted_failure(view: View, part: names.Part, stage: Stage, memory: StageStatus) -> Failure | None:
-    """Return why the stage must fail because of a Job's pods, or None."""
-    found = failures(view.pods(part, stage))
+def counted_failure(view: View, pods: list[Manifest], part: names.Part, memory: StageStatus) -> Failure | None:
+    """Return why the stage must fail because of the pods of a part's Job, or None."""
+    found = failures(pods)
     final = [failure for failure in found if failure.cause == "configuration"]
     if final:
         return Failure("ConfigurationError", _said(final[-1]))
@@ -77,7 +76,7 @@ def counted_failure(view: View, part: names.Part, stage: Stage, memory: StageSta
     last = [failure for failure in found if failure.cause in COUNTED]
     said = f": {_said(last[-1])}" if last else ""
     if last and last[-1].cause == "outOfMemory":
-        known = memory_limit(view.pods(part, stage), last[-1].pod)
+        known = memory_limit(pods, last[-1].pod)
         return Failure("OutOfMemory", f"{part} ran out of memory{known}; raise its memory limit{said}")
     return Failure("TooManyFailures", f"{used} failures since the last commit, {limit} are allowed{said}")
 

@@ -17,7 +17,7 @@ from ada_operator.group import carry_on, start
 from ada_operator.kubernetes_time import seconds, timestamp
 from ada_operator.manifests import stage as manifests
 from ada_operator.manifests.programs import Pinned
-from ada_operator.restarts import counted_failure, group_restarts
+from ada_operator.restarts import counted_failure, group_restarts, new_group
 from ada_operator.view import Failure, Step, View
 
 ENOUGH_SIMULATORS = 0.9  # share that must be ready before the group starts
@@ -32,7 +32,8 @@ def step(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) 
     if memory.phase == "Evaluating":
         return evaluate(view, stage, memory)
     if is_trained(view, stage):
-        done = memory.model_copy(update={"phase": "Evaluating", "trained_time": timestamp(view.now)})
+        ended = {"phase": "Evaluating", "trained_time": timestamp(view.now)}
+        done = new_group(memory).model_copy(update=ended)  # the evaluation's crashes are counted anew
         return evaluate(view, stage, done)
     return train(view, stage, memory, teacher)
 
@@ -40,7 +41,9 @@ def step(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) 
 def train(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) -> Step:
     """Bring up what training needs, in order, and keep the group going."""
     running = view.job("trainer", stage)
-    if running is None and (view.ready_replicas("curriculum") < 1 or (memory.generation > 0 and not view.is_answered())):
+    if running is None and (
+        view.ready_replicas("curriculum") < 1 or (memory.generation > 0 and not view.is_answered())
+    ):
         # A group that is gone may have been through: only the service can tell an operator that has just started.
         return Step(memory, "Starting", "waiting for the curriculum service")
     servers = manifests.simulators(view.experiment, stage, view.platform)
@@ -81,14 +84,15 @@ def evaluate(view: View, stage: Stage, memory: StageStatus) -> Step:
     message = f"playing {view.experiment.spec.evaluation.tasks} held-out tasks"
     if known is None:
         return Step(memory, "Evaluating", message, (job,))
-    counted = group_restarts(memory, view.pods("evaluation", stage))
-    failure = counted_failure(view, "evaluation", stage, counted)
+    pods = view.pods_of(known, "evaluation", stage)
+    counted = group_restarts(memory, pods)
+    failure = counted_failure(view, pods, "evaluation", counted)
     if failure is not None:
         return Step(counted, "Failed", failure.message, failure=failure)
     finished = [c for c in known.get("status", {}).get("conditions", []) if c["type"] == "Complete"]
     if finished and view.now - seconds(finished[0].get("lastTransitionTime"), view.now) > SETTLE_S:
         # It ended well, but its scores never arrived: once more, by leaving the Job out.
-        return Step(counted, "Evaluating", "the evaluation's scores did not arrive; playing again")
+        return Step(new_group(counted), "Evaluating", "the evaluation's scores did not arrive; playing again")
     job["spec"]["template"] = known["spec"]["template"]
     return Step(counted, "Evaluating", message, (job,))
 

@@ -97,6 +97,15 @@ class View:
         chosen = names.selector(self.name, part, stage.name if stage else None).items()
         return [pod for pod in self.all_pods() if chosen <= pod["metadata"].get("labels", {}).items()]
 
+    def pods_of(self, job: Manifest, part: names.Part, stage: Stage) -> list[Manifest]:
+        """Return a Job's own pods, by name: none that one of the same name before it has left."""
+        uid = job["metadata"]["uid"]
+        return [
+            pod
+            for pod in self.pods(part, stage)
+            if any(owner["uid"] == uid for owner in pod["metadata"].get("ownerReferences", []))
+        ]
+
     def all_pods(self) -> list[Manifest]:
         """Return the pods of all parts."""
         return [pod for _, pod in sorted(self.observed.pods.items())]

@@ -135,12 +135,12 @@ class Runner:
         self._machine.apply(decided.objects)
         for request in decided.requests:
             self._curriculum.send(request, self._token)
-        # The experiment itself is a file of somebody's: it outlives its time.
-        self._machine.delete((one for one in decided.deletions if one.kind != self._experiment.kind), now)
         written = decided.status.model_dump(mode="json", by_alias=True)
         if written != self._experiment.status:
             self._directory.write_status(written)
             self._experiment = self._experiment.model_copy(update={"status": written})
+        # The experiment itself is a file of somebody's: it outlives its time.
+        self._machine.delete((one for one in decided.deletions if one.kind != self._experiment.kind), now)
         self._show(Look(decided.status, self._curriculum.progress, decided.events, self._machine.targets()))
         return decided.status
 
