@@ -35,6 +35,19 @@ def test_another_experiment_in_the_directory_is_refused_with_the_field_that_diff
         RunDirectory(tmp_path, experiment(seed=3))
 
 
+def test_a_run_from_before_a_field_was_there_goes_on(tmp_path):
+    RunDirectory(tmp_path, experiment()).close()
+    file = tmp_path / "experiment.json"
+    kept = json.loads(file.read_text())
+    del kept["spec"]["stages"][0]["model"]["memoryStride"]
+    file.write_text(json.dumps(kept))
+    RunDirectory(tmp_path, experiment()).close()
+    kept["spec"]["stages"][0]["model"]["wings"] = 2
+    file.write_text(json.dumps(kept))
+    with pytest.raises(DirectoryError, match=r"model\.wings is 2 there and absent here"):
+        RunDirectory(tmp_path, experiment())
+
+
 def test_fresh_throws_the_former_run_away(tmp_path):
     first = RunDirectory(tmp_path, experiment())
     first.write_status({"phase": "Failed"})

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import ValidationError
+
 from ada_api.experiment import AdaExperiment
 
 EXPERIMENT, STATUS, LOCK = "experiment.json", "status.json", "lock"
@@ -99,7 +101,7 @@ class RunDirectory:
 
     def _check(self, wanted: dict[str, Any]) -> None:
         known = self._read(EXPERIMENT)
-        difference = None if known is None else first_difference(known, wanted)
+        difference = None if known is None else first_difference(with_defaults(known), wanted)
         if difference is not None:
             raise DirectoryError(
                 f"{self.path} holds a run of another experiment: {difference}. Give --directory another name, "
@@ -129,6 +131,14 @@ def document(experiment: AdaExperiment) -> dict[str, Any]:
     spec = experiment.spec.model_dump(mode="json", by_alias=True)
     metadata = {"name": experiment.metadata.name, "namespace": experiment.metadata.namespace}
     return {"apiVersion": experiment.api_version, "kind": experiment.kind, "metadata": metadata, "spec": spec}
+
+
+def with_defaults(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return a kept experiment with the fields that this version knows besides; one it can't read stays as it is."""
+    try:
+        return document(AdaExperiment.model_validate(kept))
+    except ValidationError:
+        return kept
 
 
 def first_difference(known: dict[str, Any], wanted: dict[str, Any]) -> str | None:
