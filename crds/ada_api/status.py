@@ -47,6 +47,27 @@ class RestartCounts(StatusModel):
     disruption: int = Field(0, description="Nodes lost, drained or preempted; never counted against a budget.")
 
 
+FailureCause = Literal["code", "out_of_memory", "stall", "not_finite", "collapse", "disruption"]
+LossCause = Literal[FailureCause, "starting", "queued", "suspended", "resized", "unobserved", "other"]
+
+
+class LostSeconds(StatusModel):
+    """Time in which no group trained though one was wanted, by cause."""
+
+    code: float = Field(0.0, description="To crashes of the program.")
+    out_of_memory: float = Field(0.0, description="To ends for lack of memory.")
+    stall: float = Field(0.0, description="To groups that no longer learned.")
+    not_finite: float = Field(0.0, description="To updates that were not finite.")
+    collapse: float = Field(0.0, description="To scores that collapsed.")
+    disruption: float = Field(0.0, description="To nodes lost, drained or preempted.")
+    starting: float = Field(0.0, description="To starts: of a stage's first group, after a queue or a suspension.")
+    queued: float = Field(0.0, description="To a queue that held the group.")
+    suspended: float = Field(0.0, description="To `spec.suspend`.")
+    resized: float = Field(0.0, description="To new bounds of the group.")
+    unobserved: float = Field(0.0, description="Nobody could tell whether it trained.")
+    other: float = Field(0.0, description="To anything else, as the end of a group whose frames are done.")
+
+
 class StageStatus(StatusModel):
     """One stage."""
 
@@ -85,9 +106,11 @@ class ExperimentStatus(StatusModel):
     nodes: NodeCounts = Field(NodeCounts(), description="Trainer nodes.")
     checkpoint: CommittedCheckpoint | None = Field(None, description="Newest commit of the running stage.")
     restarts: int = Field(0, description="Failures of all stages, disruptions included.")
-    goodput: float | None = Field(None, description="Share of the time since the start in which the group trained.")
+    goodput: float | None = Field(None, description="trainingSeconds as a share of it and all of lostSeconds.")
     training_seconds: float = Field(0.0, description="Time in which the group trained.")
-    looked: float | None = Field(None, description="When that was last added to; s since 1970.")
+    lost_seconds: LostSeconds = Field(LostSeconds(), description="Time in which it should have and did not, by cause.")
+    looked: float | None = Field(None, description="Until when the two are booked; s since 1970.")
+    losing: LossCause | None = Field(None, description="What the time since then is being lost to, if it is.")
     start_time: str | None = Field(None, description="When the experiment was first acted on, or last resumed.")
     completion_time: str | None = Field(None, description="When it ended.")
     observed_generation: int = Field(0, description="Generation of the spec the status is about.")

@@ -50,7 +50,7 @@ OF_EXPERIMENT: dict[str, tuple[str, Figure]] = {
     "nodes_desired": ("Trainer nodes that are wanted.", lambda one: one.status.nodes.desired),
     "nodes_min": ("Fewest nodes with which the present stage trains.", lambda one: one.fewest_nodes),
     "goodput_ratio": (
-        "Share of the time since the first group's start in which the group trained.",
+        "Training seconds as a share of them and the lost seconds.",
         lambda one: one.status.goodput,
     ),
     "training_seconds": ("Time in which the group trained.", lambda one: one.status.training_seconds),
@@ -93,6 +93,7 @@ class ExperimentMetrics(Collector):
             yield family
         yield _speeds(seen)
         yield _failures(seen)
+        yield _lost(seen)
 
 
 def _phases(seen: list[Seen]) -> Metric:
@@ -136,4 +137,15 @@ def _failures(seen: list[Seen]) -> Metric:
         for stage in one.status.stages:
             for cause, count in stage.restarts.model_dump().items():
                 family.add_metric([one.name, stage.name, cause], count)
+    return family
+
+
+def _lost(seen: list[Seen]) -> Metric:
+    family = GaugeMetricFamily(
+        PREFIX + "lost_seconds", "Time in which the group should have trained and did not, by cause.",
+        labels=["experiment", "cause"],
+    )  # fmt: skip
+    for one in seen:
+        for cause, lost_s in one.status.lost_seconds.model_dump().items():
+            family.add_metric([one.name, cause], lost_s)
     return family

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ada_api.progress import StageProgress
 from ada_api.stages import Stage
 from ada_api.status import StageStatus
-from ada_operator import names
+from ada_operator import conditions, names
 from ada_operator.elasticity import index, target_nodes, wanted_nodes
 from ada_operator.failure_policy import blocked_reason, unschedulable
 from ada_operator.kubernetes_time import seconds, timestamp
@@ -234,7 +234,11 @@ def keep(
 
 def is_silent(view: View, stage: Stage) -> bool:
     """Return whether a group that trained is no longer told of, though the service that should tell is ready."""
-    return view.trained_before and view.progress(stage.name) is None and view.ready_replicas("curriculum") > 0
+    return (
+        conditions.holds(view.before.conditions, "Training")
+        and view.progress(stage.name) is None
+        and view.ready_replicas("curriculum") > 0
+    )
 
 
 def waiting_message(view: View, job: Manifest, ready: int, nodes: int) -> str:

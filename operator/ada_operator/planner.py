@@ -48,8 +48,7 @@ class Plan:
 def plan(experiment: AdaExperiment, observed: Observed, now: float) -> Plan:
     """Return what an experiment needs, from what is seen of it at `now` (s since 1970)."""
     before = ExperimentStatus.model_validate(experiment.status or {})
-    trained = conditions.holds(before.conditions, "Training")
-    view = View(experiment, observed, now, template_texts(experiment, observed), trained)
+    view = View(experiment, observed, now, template_texts(experiment, observed), before)
     status = before.model_copy(update={"stages": stage_statuses(view, before)})
     status = reopened(status, experiment)
     step = next_step(view, status)

@@ -1,12 +1,12 @@
 """The experiment's status from its stages and the step that is taken: figures, conditions, and the phase they give."""
 
 from ada_api.status import Condition, ExperimentStatus, NodeCounts, Phase, StageStatus
+from ada_operator.account import booked
 from ada_operator.conditions import Truth, find, holds, with_condition
-from ada_operator.kubernetes_time import seconds, timestamp
+from ada_operator.kubernetes_time import timestamp
 from ada_operator.view import Step, View
 
 ALL_DONE = "all stages are trained and evaluated"
-LONGEST_GAP_S = 60.0  # between two looks; a longer time between them says nothing about what happened in it
 
 
 def summarised(view: View, before: ExperimentStatus, step: Step) -> ExperimentStatus:
@@ -16,19 +16,14 @@ def summarised(view: View, before: ExperimentStatus, step: Step) -> ExperimentSt
     phase = phase_of(found)
     over = phase in ("Succeeded", "Failed")
     started = None if phase == "Suspended" else before.start_time or timestamp(view.now)
-    trained_s = before.training_seconds + training_time(view, before, step)
     lost = sum(sum(stage.restarts.model_dump().values()) for stage in stages)
-    return before.model_copy(
+    return booked(view, before, step).model_copy(
         update={
             **running_figures(step.stage, stages),
             "phase": phase,
             "nodes": NodeCounts(ready=step.nodes[0], desired=step.nodes[1]),
             "frames_per_second": step.stage.frames_per_second if step.trains else 0.0,
             "restarts": lost,
-            "training_seconds": trained_s,
-            "looked": view.now if step.trains else None,
-            # As of when it last trained: what only waits must not change its status with every look.
-            "goodput": goodput(trained_s, stages, view.now) if step.trains else before.goodput,
             "start_time": started,
             "completion_time": (before.completion_time or timestamp(view.now)) if over else None,
             "observed_generation": view.experiment.metadata.generation,
@@ -49,19 +44,6 @@ def running_figures(stage: StageStatus, stages: list[StageStatus]) -> dict[str, 
         "score": stage.score,
         "checkpoint": stage.checkpoint,
     }
-
-
-def training_time(view: View, before: ExperimentStatus, step: Step) -> float:
-    """Return the seconds since the last look, if the group trained then and trains now."""
-    if before.looked is None or not step.trains or view.progress(step.stage.name) is None:
-        return 0.0
-    return min(max(view.now - before.looked, 0.0), LONGEST_GAP_S)
-
-
-def goodput(trained_s: float, stages: list[StageStatus], now: float) -> float | None:
-    """Return the share of the time between the groups' first start and their end in which they trained."""
-    spans = [seconds(stage.trained_time, now) - seconds(stage.start_time, now) for stage in stages if stage.start_time]
-    return round(min(trained_s / sum(spans), 1.0), 3) if sum(spans) > 0 else None
 
 
 def step_conditions(view: View, before: list[Condition], step: Step, finished: bool) -> list[Condition]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ada_api.experiment import AdaExperiment
 from ada_api.progress import StageProgress
 from ada_api.stages import Stage
-from ada_api.status import StageStatus
+from ada_api.status import ExperimentStatus, StageStatus
 from ada_operator import names
 from ada_operator.kubernetes_time import seconds
 from ada_operator.manifests import infrastructure
@@ -62,7 +62,7 @@ class View:
     observed: Observed
     now: float
     texts: dict[str, str] = field(default_factory=dict)  # of task templates that ConfigMaps hold
-    trained_before: bool = False  # whether the condition Training held at the last look
+    before: ExperimentStatus = field(default_factory=ExperimentStatus)  # as it was last written
 
     @property
     def name(self) -> str:
@@ -86,6 +86,10 @@ class View:
     def workload(self, part: names.Part, stage: Stage | None = None) -> str:
         """Return the name of a part's workload."""
         return names.workload(self.name, part, stage.name if stage else None)
+
+    def trainer_of(self, stage: str) -> str:
+        """Return the name of a stage's trainer Job."""
+        return names.workload(self.name, "trainer", stage)
 
     def job(self, part: names.Part, stage: Stage) -> Manifest | None:
         """Return a part's Job unless it is being deleted."""

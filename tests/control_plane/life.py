@@ -172,7 +172,16 @@ class Life:
 
 
 # What depends on when somebody looked, and nothing else.
-TIMES = {"lastTransitionTime", "time", "startTime", "completionTime", "trainedTime", "looked", "trainingSeconds"}
+TIMES = {
+    "lastTransitionTime",
+    "time",
+    "startTime",
+    "completionTime",
+    "trainedTime",
+    "looked",
+    "trainingSeconds",
+    "lostSeconds",
+}
 SPEEDS = {"goodput", "framesPerSecond"}
 
 
