@@ -1,6 +1,7 @@
 """What keeps pods from running that a person may have to mend: image, settings, no place, evictions, a lost node.
 
-It is a condition and no failure: a registry that is down comes back, a node is added. Crashes are counted elsewhere.
+It is a condition and no failure: a registry that is down comes back, a node is added. Crashes are counted elsewhere;
+what will never be mended by time alone is told apart in `start_failure`.
 """
 
 from collections.abc import Iterable

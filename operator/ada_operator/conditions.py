@@ -7,7 +7,7 @@ Degraded   True: FewerNodes, PodsBlocked, PodsCrash, PodsNotReady, PodStuck, Cur
 Suspended  True: Suspended; Unknown: Committing, from the request to the last pod's end; False: NotSuspended
 Succeeded  True: AllStagesTrained; False: InProgress
 Failed     True: ConfigurationError, TooManyFailures, OutOfMemory, CrashLoop, Stalled, NotFinite, Collapsed, GroupEnded,
-           GateNotReached, CheckpointMissing, DeadlineExceeded; False: NoFailure
+           GateNotReached, CheckpointMissing, DeadlineExceeded, ImageUnavailable; False: NoFailure
 """
 
 from collections.abc import Sequence

@@ -25,6 +25,7 @@ from ada_operator.manifests.programs import Pinned
 from ada_operator.observed import Manifest, Observed, Reference
 from ada_operator.reported import stage_statuses
 from ada_operator.restarts import forgive
+from ada_operator.start_failure import hopeless
 from ada_operator.summary import ALL_DONE, summarised
 from ada_operator.suspension import suspending
 from ada_operator.view import Failure, Request, Step, View
@@ -90,7 +91,24 @@ def next_step(view: View, status: ExperimentStatus) -> Step:
     step = stages.step(view, stage, pinned, teacher)
     if step.failure is not None:
         return replace(step, objects=view.settings())
+    if not step.trains:  # a group that trains is not ended because one more pod can't join it
+        failure = hopeless_pod(view, stage, step)
+        if failure is not None:
+            return Step(step.stage, "Failed", failure.message, view.settings(), failure=failure)
     return with_trouble_of_pods(view, stage, step).with_objects(view.infrastructure())
+
+
+def hopeless_pod(view: View, stage: Stage, step: Step) -> Failure | None:
+    """Return why the stage can't go on if one of its pods will never start as it is described, else None."""
+    known = conditions.find(view.before.conditions, "Degraded")
+    blocked = known is not None and known.status == "True" and known.reason == "PodsBlocked"
+    since = seconds(known.last_transition_time, view.now) if known is not None and blocked else None
+    for part in PARTS:
+        for pod in view.pods(part, stage if part in OF_STAGE else None):
+            found = None if "deletionTimestamp" in pod["metadata"] else hopeless(pod, since, view.now)
+            if found is not None:
+                return Failure(found.reason, f"stage {step.stage.name}: {found.message}")
+    return None
 
 
 def with_trouble_of_pods(view: View, stage: Stage, step: Step) -> Step:
