@@ -92,9 +92,9 @@ def next_step(view: View, status: ExperimentStatus) -> Step:
     if step.failure is not None:
         return replace(step, objects=view.settings())
     if not step.trains:  # a group that trains is not ended because one more pod can't join it
-        failure = hopeless_pod(view, stage, step)
-        if failure is not None:
-            return Step(step.stage, "Failed", failure.message, view.settings(), failure=failure)
+        found = hopeless_pod(view, stage, step)
+        if found is not None:
+            return Step(step.stage, "Failed", found.message, view.settings(), failure=found)
     return with_trouble_of_pods(view, stage, step).with_objects(view.infrastructure())
 
 
