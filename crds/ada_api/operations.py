@@ -23,7 +23,7 @@ class Evaluation(Model):
         [1, 2, 3, 5, 8, 13], min_length=1, max_length=16, description="Numbers of trials, ascending; 1 to 48."
     )
     repetitions: int = Field(1, ge=1, le=1000, description="Episodes a task and number of trials.")
-    probe_tasks: bool = Field(False, description="Also play the probe tasks; not there yet, no effect.")
+    probe_tasks: bool = Field(False, description="Also play each probe task (docs/probe-tasks.md) 16 times.")
     gates: list[Gate] = Field([], max_length=64, description="Scores that must be reached.")
 
 

@@ -24,7 +24,8 @@ def an_evaluation(stage: str) -> Evaluation:
         agent: {k: np.clip(rng.normal(level, 0.3, 64), 0, 1) for k, level in zip(TRIALS, by_trials, strict=True)}
         for agent, by_trials in levels.items()
     }
-    return Evaluation(stage, 1000, "sha256:" + "0" * 64, tuple(range(64)), scores, 3.0)
+    probes = {"the-longest-name-of-a-probe-task-that-there-may-be": {k: np.full(16, k / 8) for k in TRIALS}}
+    return Evaluation(stage, 1000, "sha256:" + "0" * 64, tuple(range(64)), scores, 3.0, probes)
 
 
 def a_report() -> ReportData:
@@ -72,6 +73,7 @@ def test_the_report_reads_well_in_light_and_dark_and_fetches_nothing(chromium, p
                 await page.screenshot(tmp_path / f"{scheme}.png")
             seen["charts"] = await page.evaluate("document.querySelectorAll('svg').length")
             seen["headings"] = await page.evaluate("[...document.querySelectorAll('h2')].map(h => h.innerText)")
+            seen["probes"] = await page.evaluate("document.body.innerText.match(/0\\.625/g).length")
             seen["picture"] = await page.evaluate("document.querySelector('img.video').naturalWidth")
             await page.show(400, "light")
             seen["overflow"] = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -82,6 +84,7 @@ def test_the_report_reads_well_in_light_and_dark_and_fetches_nothing(chromium, p
     assert seen["light"] != seen["dark"]
     assert seen["charts"] == 2 + 2 + len(CURRICULUM_METRICS)
     assert seen["headings"][:3] == ["Score by number of trials", "Watch it", "Learning curves"]
+    assert seen["probes"] == 2, "k = 5 of the probe task, for both stages"
     assert seen["picture"] == 64
     assert seen["overflow"] <= 0, "the page is wider than a telephone"
     assert seen["requested"] == []

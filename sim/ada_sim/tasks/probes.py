@@ -23,7 +23,12 @@ def probe_names(players: int) -> tuple[str, ...]:
 @cache
 def probe(name: str) -> Task:
     """Return a probe task; raises ValueError for a name that none has."""
+    return read_template(name, probe_text(name)).task(0)
+
+
+def probe_text(name: str) -> str:
+    """Return a probe task as it is drawn; raises ValueError for a name that none has."""
     entry = _FOLDER.joinpath(name + _ENDING)
     if not entry.is_file():
         raise ValueError(f"there is no probe task {name!r}; `python -m ada_sim tasks probes` lists them")
-    return read_template(name, entry.read_text()).task(0)
+    return entry.read_text()

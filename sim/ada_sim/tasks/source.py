@@ -29,6 +29,11 @@ CACHED_TASKS = 4096
 _TRIALS_STREAM = 0x7472_6961_6C73
 
 
+def template_task(index: int, number: int = 0) -> int:
+    """Return the number, among an experiment's tasks, of a training task of its template `index` (from 0)."""
+    return TEMPLATE_BIT | index << _INDEX_SHIFT | number
+
+
 class TaskSource:
     """The tasks of one experiment. Pure: a number always means the same task; tasks lately asked for are kept."""
 
@@ -66,7 +71,7 @@ class TaskSource:
             pool = self.environment.task_pool
             number = int(rng.integers(pool.worlds * pool.games))
         else:
-            number = TEMPLATE_BIT | (source - 1) << _INDEX_SHIFT | int(rng.integers(1 << _INDEX_SHIFT))
+            number = template_task(source - 1, int(rng.integers(1 << _INDEX_SHIFT)))
         return number | HELD_OUT_BIT if held_out else number
 
     def trials(self, number: int) -> int:

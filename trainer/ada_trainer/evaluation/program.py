@@ -24,6 +24,7 @@ from ada_sim.tasks.source import TaskSource
 from ada_trainer.checkpoint import AgentRecord, read_agent
 from ada_trainer.evaluation.episodes import Policy, draw_tasks, play
 from ada_trainer.evaluation.policies import AgentPolicy, NoopPolicy, RandomPolicy
+from ada_trainer.evaluation.probes import play_probes
 from ada_trainer.evaluation.result import AGENT, CLEARED, NOOP, RANDOM, Evaluation
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.networks.agent import AgentNetwork
@@ -92,17 +93,21 @@ def evaluate(experiment: AdaExperiment, stage: str, reference: CheckpointReferen
             logger.info("k=%d mean %.3f", trials, by_trials[trials].mean())
         return by_trials
 
+    def agent(number: int) -> Policy:
+        return AgentPolicy(network, number)
+
     return Evaluation(
         stage=stage,
         frames=checkpoint.manifest.frames,
         checkpoint_digest=reference.digest,
         tasks=tuple(int(task) for task in tasks),
         scores={
-            AGENT: scores(lambda number: AgentPolicy(network, number)),
-            CLEARED: scores(lambda number: AgentPolicy(network, number), clear=True),
+            AGENT: scores(agent),
+            CLEARED: scores(agent, clear=True),
             RANDOM: scores(RandomPolicy),
             NOOP: scores(lambda _: NoopPolicy()),
         },
+        probes=play_probes(environment, settings.trials, agent, seed) if settings.probe_tasks else {},
         seconds=time.monotonic() - start,
     )
 
@@ -124,12 +129,14 @@ def experiment_store(experiment: AdaExperiment) -> ObjectStore:
 
 
 def table(outcome: Evaluation) -> str:
-    """Return the scores as text: means by agent and number of trials."""
+    """Return the scores as text: means by agent, or probe task, and number of trials."""
     trials = sorted(outcome.scores[AGENT])
-    lines = [f"{'mean last-trial score':28}" + "".join(f"{f'k={k}':>8}" for k in trials)]
-    for agent in outcome.scores:
-        means = "".join(f"{outcome.summary(agent, k).mean.value:8.3f}" for k in trials)
-        lines.append(f"{agent:28}{means}")
+    agents = {agent: [outcome.summary(agent, k).mean.value for k in trials] for agent in outcome.scores}
+    probes = {name: [by_trials[k].mean() for k in trials] for name, by_trials in outcome.probes.items()}
+    width = max(28, *(len(name) + 1 for name in (*agents, *probes)))
+    lines = [f"{'mean last-trial score':{width}}" + "".join(f"{f'k={k}':>8}" for k in trials)]
+    for name, means in {**agents, **probes}.items():
+        lines.append(f"{name:{width}}" + "".join(f"{mean:8.3f}" for mean in means))
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """The outcome of an evaluation as it stands in the store: `evaluations/STAGE.json`."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,10 @@ NOOP = "no-op"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Last-trial scores of every agent: `scores[agent][k]` is [tasks], share of the last trial spent in the goal."""
+    """Last-trial scores of every agent: `scores[agent][k]` is [tasks], share of the last trial spent in the goal.
+
+    `probes[name][k]` is [episodes], the agent's on a probe task; empty if they were not asked for.
+    """
 
     stage: str
     frames: int
@@ -24,6 +27,7 @@ class Evaluation:
     tasks: tuple[int, ...]
     scores: dict[str, dict[int, np.ndarray]]
     seconds: float
+    probes: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
 
     def summary(self, agent: str, trials: int) -> Summary:
         """Summarise one agent's scores in episodes of `trials` trials."""
@@ -67,10 +71,8 @@ class Evaluation:
             **{name: asdict(interval) if interval else None for name, interval in intervals.items()},
             "seconds": round(self.seconds, 2),
             "tasks": [str(task) for task in self.tasks],
-            "scores": {
-                a: {str(k): [round(float(s), 6) for s in scores] for k, scores in by_k.items()}
-                for a, by_k in self.scores.items()
-            },
+            "scores": _encoded(self.scores),
+            "probes": _encoded(self.probes),
         }
         return json.dumps(document, indent=1).encode()
 
@@ -78,15 +80,25 @@ class Evaluation:
     def from_json(cls, data: bytes) -> "Evaluation":
         """Decode what `to_json` wrote."""
         document = json.loads(data)
-        scores = {
-            agent: {int(k): np.array(values, np.float64) for k, values in by_k.items()}
-            for agent, by_k in document["scores"].items()
-        }
         return cls(
             stage=document["stage"],
             frames=document["frames"],
             checkpoint_digest=document["checkpoint_digest"],
             tasks=tuple(int(task) for task in document["tasks"]),
-            scores=scores,
+            scores=_decoded(document["scores"]),
             seconds=document["seconds"],
+            probes=_decoded(document.get("probes", {})),
         )
+
+
+def _encoded(scores: dict[str, dict[int, np.ndarray]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        name: {str(k): [round(float(s), 6) for s in values] for k, values in by_k.items()}
+        for name, by_k in scores.items()
+    }
+
+
+def _decoded(document: dict[str, dict[str, list[float]]]) -> dict[str, dict[int, np.ndarray]]:
+    return {
+        name: {int(k): np.array(values, np.float64) for k, values in by_k.items()} for name, by_k in document.items()
+    }

@@ -78,6 +78,7 @@ def scores(data: ReportData) -> str:
             f"<figcaption>Mean over {len(evaluation.tasks)} held-out tasks; bands are 95% bootstrap intervals over "
             "tasks.</figcaption></figure>",
             _score_table(evaluation),
+            _probe_table(evaluation),
         ]
     return "\n".join(parts)
 
@@ -119,6 +120,17 @@ def _score_table(evaluation: Evaluation) -> str:
             name = "20th percentile" if label == "percentile20" else label
             rows.append([f"{escape(agent)}, {name}", *cells])
     return _table(["", *(f"k = {k}" for k in ks)], rows)
+
+
+def _probe_table(evaluation: Evaluation) -> str:
+    if not evaluation.probes:
+        return ""
+    ks = sorted(evaluation.scores[AGENT])
+    rows = [
+        [escape(name), *(f"{by_trials[k].mean():.3f}" for k in ks)] for name, by_trials in evaluation.probes.items()
+    ]
+    about = "Probe tasks: hand-drawn, each with its name. Mean score of the agent’s last trial."
+    return f"<p>{about}</p>" + _table(["", *(f"k = {k}" for k in ks)], rows)
 
 
 def _cell(interval: Interval) -> str:
