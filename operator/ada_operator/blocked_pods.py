@@ -17,8 +17,8 @@ OF_STAGE: tuple[names.Part, ...] = ("simulator", "trainer", "evaluation")  # the
 PATIENCE_S = 30.0  # a pod may be without a node, or not ready, for this long before that is worth saying
 
 
-def pods_blocked(view: View, pods: Iterable[Manifest], part: names.Part) -> tuple[str, str] | None:
-    """Return reason and message for the first pod of a part that can't run as it should, else None."""
+def pods_blocked(view: View, pods: Iterable[Manifest]) -> tuple[str, str] | None:
+    """Return reason and message for the first of these pods that can't run as it should, else None."""
     for pod in pods:
         name, status = pod["metadata"]["name"], pod.get("status", {})
         blocked = blocked_reason(pod)
@@ -33,7 +33,7 @@ def pods_blocked(view: View, pods: Iterable[Manifest], part: names.Part) -> tupl
             )
         since = seconds(_condition(status, "PodScheduled").get("lastTransitionTime"), _created(pod, view.now))
         said = unschedulable(pod)
-        if said is not None and view.now - since >= PATIENCE_S and part != "trainer":
+        if said is not None and view.now - since >= PATIENCE_S:
             return "PodsBlocked", f"pod {name} finds no place: {last_lines(said)}"
         waiting = _crash_loop(status)
         if waiting is not None:

@@ -236,8 +236,8 @@ def slim(item: Manifest) -> Manifest:
     found = {**item, "metadata": metadata}
     if item.get("kind") == PODS.kind:
         containers = item.get("spec", {}).get("containers", [])
-        resources = [{"name": one["name"], "resources": one.get("resources", {})} for one in containers]
-        found["spec"] = {"nodeName": item.get("spec", {}).get("nodeName"), "containers": resources}
+        kept = [{key: one[key] for key in ("name", "image", "resources") if key in one} for one in containers]
+        found["spec"] = {"nodeName": item.get("spec", {}).get("nodeName"), "containers": kept}
     return found
 
 

@@ -117,7 +117,7 @@ def with_trouble_of_pods(view: View, stage: Stage, step: Step) -> Step:
         return step
     for part in PARTS:
         pods = view.pods(part, stage if part in OF_STAGE else None)
-        trouble = pods_blocked(view, pods, part)
+        trouble = pods_blocked(view, pods)
         if trouble is not None:
             return replace(step, degraded=trouble)
     return step

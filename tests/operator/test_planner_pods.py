@@ -193,3 +193,14 @@ def test_an_experiment_at_rest_is_not_written_to(make_cluster, phase):
         decided = cluster.look()
         assert cluster.status == before
         assert not decided.events and not decided.deletions
+
+
+def test_a_group_that_finds_no_place_says_why_it_does_not_start(cluster):
+    cluster.settle()
+    (pod,) = cluster.of_part("trainer")
+    no_place(pod, cluster)
+    cluster.look()
+    degraded = condition(cluster, "Degraded")
+    assert degraded["reason"] == "PodsBlocked"
+    assert "0/3 nodes are available" in degraded["message"]
+    assert cluster.status["phase"] == "Starting"
