@@ -2,15 +2,19 @@
 
 import argparse
 import importlib.util
+from collections import Counter
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from torch.distributed import HashStore
+from torch.distributed import HashStore, TCPStore
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
 from ada_api.stages import CheckpointReference
 from ada_trainer import resuming
-from ada_trainer.elastic.agent import remaining_restarts
+from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent, remaining_restarts
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.processes import own_address, split_address
 from ada_trainer.elastic.verdict import agent_exit_code
@@ -46,6 +50,18 @@ def test_the_agent_ends_as_its_workers_say() -> None:
     assert agent_exit_code([1, EXIT_CONFIGURATION]) == EXIT_CONFIGURATION
     assert agent_exit_code([EXIT_STOPPED, -15]) == EXIT_STOPPED
     assert agent_exit_code([-9]) == EXIT_TROUBLE
+
+
+def test_a_leader_that_dies_right_after_the_meeting_breaks_it_off_and_ends_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LocalElasticAgent, "_rendezvous", lambda self, group: None)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=1))
+    met: Any = SimpleNamespace(group_rank=1, group_world_size=2, store=store)
+    agent = TrainerAgent.__new__(TrainerAgent)
+    agent._restarts = Counter()
+    with pytest.raises(MeetingBrokenError):
+        agent._rendezvous(met)
 
 
 def test_a_peer_is_silent_when_its_beat_stands_still() -> None:

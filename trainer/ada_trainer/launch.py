@@ -58,7 +58,7 @@ class ToldToStop(Exception):  # noqa: N818 - not an error
 
 
 class StoreLostError(Exception):
-    """The rendezvous store does not answer."""
+    """The rendezvous store does not answer, or not what it was asked."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -133,7 +133,7 @@ def keep_going(settings: Settings, arguments: list[str], scratch: Path, page: No
         try:
             return run_agent(settings, arguments, scratch, page)
         except StoreLostError as error:
-            logger.warning("%s; waiting for it", error)
+            logger.warning("%s; meeting again when it is there", error)
 
 
 def wait_for_store(settings: Settings) -> None:
@@ -158,8 +158,9 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         RendezvousConnectionError,
         RendezvousTimeoutError,
     )
+    from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRendezvousHandler
 
-    from ada_trainer.elastic.agent import TrainerAgent
+    from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent
 
     host, port = split_address(settings.rendezvous_address)
     handler: RendezvousHandler | None = None
@@ -202,6 +203,10 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         if handler is not None:
             handler.shutdown()  # ends the heartbeats; there is no store to close the rendezvous in
         raise StoreLostError(f"the rendezvous store at {settings.rendezvous_address} is lost: {error}") from error
+    except MeetingBrokenError as error:
+        if isinstance(handler, DynamicRendezvousHandler):
+            handler._stop_heartbeats()  # so the others forget this member; closing would end the meeting for all
+        raise StoreLostError(f"the meeting at {settings.rendezvous_address} broke off: {error}") from error
     except (RendezvousClosedError, RendezvousTimeoutError) as error:
         say(f"rendezvous {settings.rendezvous_id}: {type(error).__name__}: {error}")
         return EXIT_TROUBLE

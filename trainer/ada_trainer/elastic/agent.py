@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from torch.distributed import DistNetworkError, DistStoreError
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
@@ -22,6 +23,10 @@ from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED
 START_LOGGER = "torch.distributed.elastic.multiprocessing.api"  # tells of every worker that ends
 
 logger = logging.getLogger("ada_trainer.agent")
+
+
+class MeetingBrokenError(Exception):
+    """Nodes met, and then one of them or the store went before they knew who is who."""
 
 
 class TrainerAgent(LocalElasticAgent):
@@ -40,6 +45,12 @@ class TrainerAgent(LocalElasticAgent):
         self.started = False  # workers were started at least once
 
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
+        try:
+            self._meet(worker_group)
+        except (DistStoreError, DistNetworkError) as error:  # torch tells only of a store lost before they met
+            raise MeetingBrokenError(str(error).splitlines()[0]) from error
+
+    def _meet(self, worker_group: WorkerGroup) -> None:
         began = time.monotonic()
         super()._rendezvous(worker_group)
         logger.info(
