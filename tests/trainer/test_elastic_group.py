@@ -1,9 +1,7 @@
 """Real agents, workers, simulators, curriculum and rendezvous store: nodes die, come back, are told to stop."""
 
-import importlib.util
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,107 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ada_api.progress import StageProgress
-from ada_curriculum.client import CurriculumClient, CurriculumError
-from ada_curriculum.store import open_store
 from ada_trainer import checkpoint as checkpoints
-from ada_trainer.elastic.template import WORKER_NAME
 
-_spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
-assert _spec is not None and _spec.loader is not None
-parts = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(parts)
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.trainer.elastic_machine import Machine, committed_frames, goes_on, is_gone
 
-DEADLINE_S = 240.0  # for one condition, on a busy machine
-RENDEZVOUS_ID = "tiny-teacher-1"
 LONG = pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
-LAUNCH = ("launch", "--stage", "teacher", "--nodes", "1:2", "--rendezvous-id", RENDEZVOUS_ID)
-
-
-class Machine:
-    """Processes of one experiment, each on a loopback address of its own."""
-
-    def __init__(self, directory: Path, frames: int, commit_every_s: int = 1) -> None:
-        experiment = parts.tiny_experiment(frames)
-        rule = experiment.spec.checkpoint.model_copy(update={"interval_seconds": commit_every_s})
-        experiment = experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"checkpoint": rule})})
-        self.directory = directory
-        self.experiment = directory / "experiment.json"
-        self.experiment.write_text(experiment.model_dump_json(by_alias=True))
-        number = os.getpid() % 60000
-        self.net = f"127.{64 + number // 250 % 128}.{number % 250}"
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.environment = {
-            **os.environ,
-            "ADA_TOKEN": "secret",
-            "ADA_CURRICULUM_ADDRESS": f"{self.net}.1:7001",
-            "ADA_RENDEZVOUS_ADDRESS": f"{self.net}.2:7002",
-            "ADA_SIMULATOR_ADDRESSES": f"{self.net}.1{{ordinal}}:7003",
-            "ADA_SIMULATOR_COUNT": "2",
-            "ADA_STORE": (directory / "store").as_uri(),
-            "OMP_NUM_THREADS": "1",
-        }
-        self.store = open_store(self.environment["ADA_STORE"]).child("default/tiny")
-        self.client = CurriculumClient(self.environment["ADA_CURRICULUM_ADDRESS"], "secret", patience_s=5.0)
-
-    def start(self, name: str, host: int, module: str, *arguments: str) -> None:
-        log = (self.directory / f"{name}.log").open("ab")
-        command = [sys.executable, "-m", module, *arguments]
-        environment = {**self.environment, "ADA_HOST": f"{self.net}.{host}"}
-        with log:
-            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-    def start_all(self) -> None:
-        experiment = ("--experiment", str(self.experiment))
-        self.start("rendezvous", 2, "ada_trainer", "rendezvous")
-        self.start("curriculum", 1, "ada_curriculum", *experiment)
-        for ordinal in range(2):
-            self.start(f"simulator-{ordinal}", 10 + ordinal, "ada_sim", "serve", *experiment)
-        for node in range(2):
-            self.launch(node)
-
-    def launch(self, node: int) -> None:
-        self.start(f"node-{node}", 20 + node, "ada_trainer", *LAUNCH, "--experiment", str(self.experiment))
-
-    def worker_of(self, node: int) -> int | None:
-        for child in children_of(self.processes[f"node-{node}"].pid):
-            for pid in children_of(child):
-                if Path(f"/proc/{pid}/comm").read_text() == f"{WORKER_NAME}\n":
-                    return pid
-        return None
-
-    def progress(self) -> StageProgress:
-        try:
-            return next(iter(self.client.progress().stages), StageProgress(stage="teacher"))
-        except CurriculumError:
-            return StageProgress(stage="teacher")
-
-    def until(self, claim: str, condition: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < give_up, f"not within {DEADLINE_S:g} s: {claim}\n{self.progress()}\n{self.logs()}"
-            time.sleep(0.1)
-
-    def wait(self, name: str) -> int:
-        self.until(f"{name} ends", lambda: self.processes[name].poll() is not None)
-        return self.processes[name].wait()
-
-    def logs(self) -> str:
-        tails = [f"== {path.name}\n{path.read_text()[-2500:]}" for path in sorted(self.directory.glob("*.log"))]
-        return "\n".join(tails)
-
-    def close(self) -> None:
-        self.client.close()
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.kill()
-        for process in self.processes.values():
-            process.wait()
-
-
-def children_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.glob("*/children") for child in task.read_text().split()]
 
 
 @pytest.fixture
@@ -126,19 +29,6 @@ def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     yield make
     for one in machines:
         one.close()
-
-
-def is_gone(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def committed_frames(machine: Machine) -> int:
-    found = checkpoints.newest(machine.store, "teacher")
-    return found.manifest.frames if found else 0
 
 
 @pytest.mark.timeout(600)
@@ -190,14 +80,6 @@ def test_a_dead_node_is_left_behind_taken_back_and_all_stop_with_a_commit(machin
     here.until("and moves", lambda: here.progress().frames > stopped_at)
     log = (here.directory / "node-0.log").read_text()
     assert f"{stopped_at:015d}" in log.rpartition("starts from")[2], log
-
-
-def goes_on(here: Machine, generation: int, frames: int, workers: int = 2) -> None:
-    def trains() -> bool:
-        progress = here.progress()
-        return progress.generation > generation and progress.frames > frames and progress.workers == workers
-
-    here.until(f"{workers} workers go on after generation {generation}", trains)
 
 
 @LONG
