@@ -1,9 +1,11 @@
-"""Frames over a TCP socket: whole ones or an error, received into one kept buffer. Decides nothing about them.
+"""Frames over a TCP socket: whole ones or an error, received into two buffers by turns. Decides nothing about them.
 
 Once both sides share memory, what follows a frame's header may lie there, and only the header goes through the socket.
 """
 
+import math
 import socket
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +16,8 @@ from ada_sim.wire import HEADER, Buffer, Head, decode, placed, read_head
 SOCKET_BUFFER_BYTES = 1 << 21
 DRAIN_BYTES = 1 << 16
 MAX_BUFFERS = 512  # a call; Linux takes 1024
+LONG_BYTES = 1 << 16  # bodies at least as long may be lent to whoever receives (ada_sim.messages)
+INTERVAL = struct.Struct("@ll")  # struct timeval: seconds, microseconds
 
 
 class ChannelClosed(ConnectionError):  # noqa: N818
@@ -28,7 +32,8 @@ class Channel:
         self.limit = limit
         self._socket = connection
         self._header = bytearray(HEADER.size)
-        self._body = bytearray(0)
+        self._bodies = [bytearray(0), bytearray(0)]  # by turns: what was received last is not overwritten by the next
+        self._short = bytearray(LONG_BYTES)  # a refusal overwrites nothing that is long
         self._outgoing: SharedMemory | None = None
         self._incoming: SharedMemory | None = None
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -43,7 +48,12 @@ class Channel:
 
     def set_timeout(self, seconds: float) -> None:
         """Set how long the other side may stay silent."""
-        self._socket.settimeout(seconds)
+        # The kernel keeps the time: Python's own timeouts cost a poll before every read, and a read of each piece.
+        self._socket.settimeout(None)
+        parts, whole = math.modf(seconds)
+        interval = INTERVAL.pack(int(whole), max(1, int(parts * 1e6)))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, interval)
 
     def share(self, outgoing: SharedMemory | None = None, incoming: SharedMemory | None = None) -> None:
         """Send and receive through memory that both sides have mapped."""
@@ -57,14 +67,17 @@ class Channel:
             if (area := self._outgoing.put([table, *waiting[1:]])) is not None:
                 waiting = [memoryview(placed(header, area + 1))]
         while waiting:
-            sent = self._socket.sendmsg(waiting[:MAX_BUFFERS])
+            try:
+                sent = self._socket.sendmsg(waiting[:MAX_BUFFERS])
+            except BlockingIOError:
+                raise TimeoutError("the other side took nothing for too long") from None
             while waiting and sent >= waiting[0].nbytes:
                 sent -= waiting.pop(0).nbytes
             if sent:
                 waiting[0] = waiting[0][sent:]
 
     def receive(self) -> tuple[Head, dict[str, np.ndarray]]:
-        """Return the next frame; its arrays are views that the next call overwrites.
+        """Return the next frame; its arrays are views that the next call overwrites, in a long frame the next but one.
 
         Raises:
             ChannelClosed: the other side closed the connection.
@@ -77,9 +90,7 @@ class Channel:
         head = read_head(self._header, self.limit, AREAS if incoming is not None else 0)
         if head.place and incoming is not None:
             return head, decode(head, incoming.look(head.place - 1, head.length))
-        if head.length > len(self._body):
-            self._body = bytearray(head.length)
-        body = memoryview(self._body)[: head.length]
+        body = self._room(head.length)
         self._fill(body)
         return head, decode(head, body)
 
@@ -102,9 +113,20 @@ class Channel:
         except OSError:
             return  # it is gone already
 
+    def _room(self, length: int) -> memoryview:
+        if length < LONG_BYTES:
+            return memoryview(self._short)[:length]
+        self._bodies.reverse()
+        if length > len(self._bodies[0]):
+            self._bodies[0] = bytearray(length)
+        return memoryview(self._bodies[0])[:length]
+
     def _fill(self, buffer: memoryview) -> None:
         while buffer:
-            count = self._socket.recv_into(buffer)
+            try:
+                count = self._socket.recv_into(buffer, 0, socket.MSG_WAITALL)
+            except BlockingIOError:
+                raise TimeoutError("the other side was silent for too long") from None
             if count == 0:
                 raise ChannelClosed("the other side closed the connection")
             buffer = buffer[count:]

@@ -161,7 +161,7 @@ class SimulatorClient:
             if self._reader is None:
                 self._reader = TimestepReader(arrays, self._worlds)
                 return self._reader.timestep
-            return self._reader.read(arrays, lent=head.place > 0)
+            return self._reader.read(arrays, lent=True)  # channel and shared memory both keep two answers
         except SimulatorRefused:
             raise
         except (OSError, WireError) as error:

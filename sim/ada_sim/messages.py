@@ -18,6 +18,7 @@ from enum import IntEnum
 import numpy as np
 
 from ada_sim.batch import TimeStep
+from ada_sim.channel import LONG_BYTES
 from ada_sim.observation import Field
 from ada_sim.shared import NONCE_BYTES, Offer
 from ada_sim.wire import Buffer, Kind, WireError, encode, take
@@ -32,7 +33,7 @@ WORLD_FIELDS: dict[str, tuple[type[np.generic], int]] = {  # dtype, dimensions; 
 ALWAYS, PER_EPISODE = "o/", "e/"
 MAX_MESSAGE_BYTES = 4000
 MAX_TOKEN_BYTES = 1000
-LENT_BYTES = 1 << 16  # a field at least as long is not copied out of shared memory: it is read where it lies
+LENT_BYTES = LONG_BYTES  # a field at least as long is not copied: it is read where it was received
 
 
 class Reason(IntEnum):

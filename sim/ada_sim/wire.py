@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -65,9 +66,9 @@ def encode(kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> lis
         raise WireError(f"{len(arrays)} arrays, a frame holds at most {MAX_ARRAYS}")
     rows, data = [], []
     for name, array in arrays.items():
-        rows.append(_row(name, array))
+        rows.append(_row(name, array.dtype, array.shape))
         if array.nbytes:
-            data.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            data.append(np.ascontiguousarray(array).data.cast("B"))
     table = b"".join(rows)
     length = len(table) + sum(view.nbytes for view in data)
     if length >= 1 << 32:
@@ -81,15 +82,16 @@ def placed(header: Buffer, place: int) -> bytes:
     return HEADER.pack(magic, version, kind, place, *rest)
 
 
-def _row(name: str, array: np.ndarray) -> bytes:
+@lru_cache(maxsize=1024)  # frames of a connection have the same rows again and again
+def _row(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bytes:
     raw = name.encode()
     if not name.isascii() or not 0 < len(raw) <= MAX_NAME:
         raise WireError(f"array name {name!r}, must be 1 to {MAX_NAME} ASCII characters")
-    if array.dtype not in CODES:
-        raise WireError(f"array {name} is {array.dtype}, which no frame can hold")
-    if array.ndim > MAX_DIMENSIONS:
-        raise WireError(f"array {name} has {array.ndim} dimensions, must be at most {MAX_DIMENSIONS}")
-    return ROW.pack(raw, CODES[array.dtype], array.ndim, 0, *array.shape, *([0] * (MAX_DIMENSIONS - array.ndim)))
+    if dtype not in CODES:
+        raise WireError(f"array {name} is {dtype}, which no frame can hold")
+    if len(shape) > MAX_DIMENSIONS:
+        raise WireError(f"array {name} has {len(shape)} dimensions, must be at most {MAX_DIMENSIONS}")
+    return ROW.pack(raw, CODES[dtype], len(shape), 0, *shape, *([0] * (MAX_DIMENSIONS - len(shape))))
 
 
 def read_head(buffer: Buffer | bytearray, limit: int, areas: int = 0) -> Head:
@@ -128,29 +130,51 @@ def decode(head: Head, body: memoryview) -> dict[str, np.ndarray]:
         raise WireError(f"{body.nbytes} bytes after the header, {head.length} were announced")
     arrays: dict[str, np.ndarray] = {}
     offset = head.arrays * ROW.size
-    for number in range(head.arrays):
-        name, dtype, shape = _read_row(body, number)
-        if name in arrays:
-            raise WireError(f"array {name} is there twice")
-        count = math.prod(shape)
-        if offset + count * dtype.itemsize > head.length:
-            raise WireError(f"array {name} of shape {shape} is longer than its frame")
-        array = np.frombuffer(body, np.uint8 if dtype.kind == "b" else dtype, count, offset)
-        if dtype.kind == "b":
+    for place in _places(bytes(body[:offset])):
+        if offset + place.bytes > head.length:
+            raise WireError(f"array {place.name} of shape {place.shape} is longer than its frame")
+        if place.truth:
+            array = np.frombuffer(body, np.uint8, place.count, offset)
             if head.place:
                 array = array.copy()  # the other side could still change it after the check
-            if count and array.max() > 1:
-                raise WireError(f"array {name} holds truth values that are neither 0 nor 1")
-            array = array.view(bool)
-        arrays[name] = array.reshape(shape)
-        offset += count * dtype.itemsize
+            if place.count and array.max() > 1:
+                raise WireError(f"array {place.name} holds truth values that are neither 0 nor 1")
+            arrays[place.name] = array.view(bool).reshape(place.shape)
+        else:
+            arrays[place.name] = np.frombuffer(body, place.dtype, place.count, offset).reshape(place.shape)
+        offset += place.bytes
     if offset != head.length:
         raise WireError(f"{head.length - offset} bytes more than the arrays need")
     return arrays
 
 
-def _read_row(body: memoryview, number: int) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:
-    raw, code, dimensions, zero, *shape = ROW.unpack_from(body, number * ROW.size)
+@dataclass(frozen=True)
+class _Place:
+    """An array as a row of the table describes it."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    count: int  # of its elements
+    bytes: int
+    truth: bool  # of truth values
+
+
+@lru_cache(maxsize=256)  # as for the rows
+def _places(table: bytes) -> tuple[_Place, ...]:
+    """Return what a table describes. Raises WireError if it is malformed."""
+    places: dict[str, _Place] = {}
+    for number in range(len(table) // ROW.size):
+        name, dtype, shape = _read_row(table, number)
+        if name in places:
+            raise WireError(f"array {name} is there twice")
+        count = math.prod(shape)
+        places[name] = _Place(name, dtype, shape, count, count * dtype.itemsize, dtype.kind == "b")
+    return tuple(places.values())
+
+
+def _read_row(table: bytes, number: int) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:
+    raw, code, dimensions, zero, *shape = ROW.unpack_from(table, number * ROW.size)
     name = raw.rstrip(b"\0")
     if not name or not name.isascii() or not name.decode("ascii").isprintable():
         raise WireError(f"array {number} has the name {raw!r}")

@@ -84,8 +84,11 @@ def test_on_one_host_memory_is_shared_unless_tcp_is_asked_for(connect: Callable[
         assert (client.step(rest(4)).observation["pixels"] == 1).all()
 
 
-def test_what_was_received_stays_as_it_is_until_the_next_receive(connect: Callable[..., SimulatorClient]) -> None:
-    client = connect()
+@pytest.mark.parametrize("transport", ["shared", "tcp"])
+def test_what_was_received_stays_as_it_is_until_the_next_receive(
+    connect: Callable[..., SimulatorClient], transport: str
+) -> None:
+    client = connect(transport=transport)
     client.open(8)
     for number in range(1, 20):
         pixels = client.step(rest(8)).observation["pixels"]
@@ -93,6 +96,7 @@ def test_what_was_received_stays_as_it_is_until_the_next_receive(connect: Callab
         time.sleep(0.002)  # the server has answered by now, as a rule
         assert (pixels == 2 * number - 1).all()
         client.receive()
+        assert (pixels == 2 * number - 1).all(), "what comes next lies elsewhere"
 
 
 def test_a_server_elsewhere_answers_over_the_socket(
@@ -153,6 +157,7 @@ def test_what_is_too_long_for_the_memory_is_not_put_there() -> None:
         assert memory.put([memoryview(b"ab"), memoryview(b"c")]) is not None
 
 
+@pytest.mark.timeout(7200 if LONG else 300)
 def test_mutated_frames_in_shared_memory_are_read_or_refused_and_nothing_else() -> None:
     frames = 1_000_000 if LONG else 5_000
     worlds = CountedWorlds(2)

@@ -117,6 +117,7 @@ def test_what_no_frame_can_hold_is_not_encoded(content, words):
         encode(Kind.STEP, 0, content)
 
 
+@pytest.mark.timeout(7200 if os.environ.get("ADA_TEST_LONG") else 300)
 def test_thousands_of_mutated_frames_are_decoded_or_refused_and_nothing_else():
     rng = np.random.default_rng(1)
     original = sample()
