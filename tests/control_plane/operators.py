@@ -15,6 +15,8 @@ from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Platform
 from ada_operator.reconcile import Reconciler
 
+PAUSE_S = 0.15  # between looks
+
 
 class CrashError(BaseException):
     """The end of an operator; nothing in it may catch this."""
@@ -36,6 +38,19 @@ class CrashingCluster(Cluster):
             raise CrashError
         self.done += 1
         return answer
+
+
+class PatientCluster(Cluster):
+    """A connection for who plays and watches: a machine under load that does not answer in time is asked again."""
+
+    async def _request(self, *arguments: Any, **named: Any) -> Any:
+        while True:
+            try:
+                return await super()._request(*arguments, **named)
+            except ApiError as error:
+                if error.status != 0:
+                    raise
+                await asyncio.sleep(0.5)
 
 
 FAULTS = ("429", "409", "500", "503", "lost request", "lost answer", "stale list")
@@ -85,7 +100,7 @@ async def lead(cluster: Cluster, url: str, namespace: str) -> None:
             with suppress(ApiError):
                 await reconciler.reconcile((namespace, NAME))
             reconciler.kept.forget((namespace, NAME))  # as if there were an event about everything
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(PAUSE_S)
     finally:
         await poll.close()
 
