@@ -109,6 +109,16 @@ class Stand:
         await self.tell(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
         return pod
 
+    async def start(self, pod: Manifest) -> None:
+        """Have a pod that was kept from starting run and be ready."""
+        container = pod["spec"]["containers"][0]
+        running = {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
+        running |= {"ready": True, "state": {"running": {"startedAt": now()}}, "lastState": {}}
+        kinds = ("PodScheduled", "ContainersReady", "Ready")
+        conditions = [{"type": kind, "status": "True", "lastTransitionTime": now()} for kind in kinds]
+        status = {"phase": "Running", "containerStatuses": [running], "conditions": conditions}
+        await self.patch(pod, {"status": status}, "status")
+
     async def end(self, code: int, ended_for: str = "Error", **more: Any) -> None:
         """End the trainer's pod."""
         pod = await self.pod("trainer")
@@ -143,7 +153,7 @@ async def a_registry_that_is_away_for_a_while(stand: Stand) -> None:
     await stand.said("Degraded", "PodsBlocked", "connection refused")
     await asyncio.sleep(2 * HOPELESS_S)
     assert (await stand.condition("Failed"))["status"] == "False"
-    await stand.patch(pod, {"metadata": {"annotations": {"test.ada.dev/pending": None}}})  # it is back
+    await stand.start(pod)  # it is back
     await stand.learn(250)
     assert (await stand.condition("Degraded"))["status"] == "False"
 
