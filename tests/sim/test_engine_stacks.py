@@ -1,18 +1,18 @@
-"""Stacks of objects come to rest and stay where they are."""
+"""Stacks of objects come to rest, sleep, stay where they are to the last bit, and wake when touched."""
 
 import numpy as np
 import pytest
 
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim
-from ada_sim.constants import ACTION_REST, FIRST_OBJECT, HALF
-from ada_sim.tasks.task import InitialObject
+from ada_sim.constants import ACTION_REST, FIRST_OBJECT, GRAVITY_M_S2, HALF, TIMESTEP_S
+from ada_sim.tasks.task import InitialObject, Predicate, ProductionRule, Relation
 
-WORLDS = 32
+WORLDS = 128
 SLAB, CUBE, SPHERE, PYRAMID = 0, 3, 6, 9
 ROOM = "\n".join(["#" * 12, *["#..........#"] * 5, "#@.........#", *["#..........#"] * 4, "#" * 12])
 CENTRE = (6.0, 5.5)  # the player stands to the west of it
-SETTLED = 60  # timesteps
+SETTLED = 60  # timesteps after which nothing of a stack moves
 
 
 def dropped(rng, spheres):
@@ -65,6 +65,10 @@ def objects_of(state):
     return state["world.kind"][:, FIRST_OBJECT:] >= 0
 
 
+def awake(state):
+    return (state["world.awake"][:, FIRST_OBJECT:] > 0) & objects_of(state)
+
+
 def hanging(state):
     """Return which objects have neither the floor nor another object right below them."""
     place, half = state["world.position"], HALF[np.maximum(state["world.shape"], 0)]
@@ -77,13 +81,75 @@ def hanging(state):
     return ~borne[:, FIRST_OBJECT:] & objects_of(state)
 
 
-def test_dropped_stacks_settle_and_drift_nowhere(stacks):
+def on_a_head(state):
+    """Return the worlds in which an object stands on the player: what a player bears doesn't sleep."""
+    place, half = state["world.position"], HALF[np.maximum(state["world.shape"], 0)]
+    low = (place[..., 2] - half[..., 2])[:, FIRST_OBJECT:]
+    return (objects_of(state) & (np.abs(low - place[:, :1, 2] - half[:, :1, 2]) < 0.01)).any(axis=1)
+
+
+def assert_at_rest(sim, rest):
+    """Assert that nothing moves any more, hangs in the air, or is awake but on a player."""
+    state = sim.state()
+    assert not (awake(state).any(axis=1) & ~on_a_head(state)).any()
+    assert not hanging(state).any()
+    for _ in range(20):
+        sim.step(rest)
+    assert np.array_equal(sim.state()["world.position"], state["world.position"])
+
+
+def test_dropped_stacks_sleep_and_never_move_again(stacks):
     sim, rest = stacks()
     for _ in range(SETTLED):
         sim.step(rest)
     settled = sim.state()
+    assert not awake(settled).any()
+    assert not settled["world.velocity"][:, FIRST_OBJECT:][objects_of(settled)].any()
     assert not hanging(settled).any()
     assert (settled["world.position"][..., 2].max(axis=1) > 0.7).mean() > 0.9, "stacks are no stacks"
     for _ in range(1000):
         sim.step(rest)
-    assert np.abs(sim.state()["world.position"] - settled["world.position"]).max() < 1e-6
+    assert np.array_equal(sim.state()["world.position"], settled["world.position"])
+
+
+def test_a_stack_that_is_walked_into_wakes_moves_and_rests_again(stacks):
+    sim, rest = stacks(seed=1)
+    for _ in range(SETTLED):
+        sim.step(rest)
+    state = sim.state()
+    before = state["world.position"].copy()
+    state["world.position"][:, 0, :2] = CENTRE[0] - 2.5, CENTRE[1]
+    state["world.yaw"][:], state["world.cos_yaw"][:], state["world.sin_yaw"][:] = 0, 1, 0
+    sim.load(state)
+    walk = rest.copy()
+    walk[..., 0] = 2
+    woken = np.zeros(WORLDS, bool)
+    for _ in range(6):
+        sim.step(walk)
+        woken |= awake(sim.state()).any(axis=1)
+    assert woken.all()
+    for _ in range(SETTLED):
+        sim.step(rest)
+    assert (np.abs(sim.state()["world.position"] - before).max(axis=(1, 2)) > 0.3).all()
+    assert_at_rest(sim, rest)
+
+
+def test_what_stood_on_what_vanished_falls_from_rest(stacks):
+    late = ProductionRule(Predicate(Relation.NEAR, 12, CUBE))
+    sim, rest = stacks(rules=(late,), spheres=0, seed=2)  # none that the player is put upon
+    for _ in range(SETTLED):
+        sim.step(rest)
+    state = sim.state()
+    had = (state["world.kind"] == CUBE).any(axis=1)
+    state["world.position"][:, 0, :2] = CENTRE[0] - 1.3, CENTRE[1]
+    sim.load(state)
+    sim.step(rest)
+    state = sim.state()
+    gone = had & ~(state["world.kind"] == CUBE).any(axis=1)
+    assert gone.sum() > WORLDS / 4
+    falling = -state["world.velocity"][gone, FIRST_OBJECT:, 2]
+    assert falling.max() > 0.5
+    assert falling.max() < GRAVITY_M_S2 * TIMESTEP_S + 0.01, "it had stored up speed while it stood"
+    for _ in range(SETTLED):
+        sim.step(rest)
+    assert_at_rest(sim, rest)

@@ -23,15 +23,28 @@ from ada_sim.engine.terrain import WALL, ground, move_x, move_y, push_out, slope
 
 SPHERE = 2
 OBJECTS = -1 << FIRST_OBJECT  # the slots of objects, as a set
+ON_TERRAIN, ON_STILL, ON_MOVING = 1, 2, 3  # what `supported` tells
 STICK_M = 0.08  # a body on the ground follows it down this far in a tick
 WALL_TOP_SPEED_M_S = 1.0
 
 
 @njit(error_model="numpy")
 def wake(w, k):  # type: ignore[no-untyped-def]
-    """Let body k be moved and looked at until it has rested for a while."""
+    """Let body k be moved and looked at until it has rested for a while, and with it what sleeps on other bodies."""
     w.awake[k] = SLEEP_TICKS
-    w.waking |= 1 << k
+    if not w.waking >> k & 1:
+        w.waking |= 1 << k
+        if w.stacked:
+            wake_stacked(w)
+
+
+@njit(error_model="numpy")
+def wake_stacked(w):  # type: ignore[no-untyped-def]
+    """Wake all that sleeps on other bodies: one that woke may bear it."""
+    w.waking |= w.stacked
+    while w.stacked:
+        w.awake[lowest(w.stacked)] = SLEEP_TICKS
+        w.stacked &= w.stacked - 1
 
 
 @njit(error_model="numpy")
@@ -51,20 +64,33 @@ def move_objects(w, t):  # type: ignore[no-untyped-def]
     while todo:
         k = lowest(todo)
         todo &= todo - 1
-        if w.frozen[k]:
-            continue
-        shape = w.shape[k]
         in_hand = is_held(w, t, k)
-        move_object(w, t, k, shape, in_hand)
+        if not falls_asleep(w, k, in_hand):
+            move_object(w, t, k, w.shape[k], in_hand)
+
+
+@njit(error_model="numpy")
+def falls_asleep(w, k, in_hand):  # type: ignore[no-untyped-def]
+    """Let object k sleep if it has rested for a while, as contacts left it in the last tick. Returns whether it does.
+
+    What stands on others falls asleep after them, so that whoever wakes can wake what it bears.
+    """
+    if not w.frozen[k]:
         speed = w.velocity[k, 0] ** 2 + w.velocity[k, 1] ** 2 + w.velocity[k, 2] ** 2
-        if in_hand or w.supported[k] == 0 or speed > SLEEP_SPEED_M_S**2:
-            wake(w, k)
-        else:
-            w.awake[k] -= 1
-            if w.awake[k] == 0:
-                w.waking &= ~(1 << k)
-                for axis in range(3):
-                    w.velocity[k, axis] = 0.0
+        unsteady = w.supported[k] == 0 or w.supported[k] == ON_MOVING
+        if in_hand or unsteady or speed > SLEEP_SPEED_M_S**2:
+            w.awake[k] = SLEEP_TICKS
+            return False
+        w.awake[k] -= 1
+        if w.awake[k] > 0:
+            return False
+    w.awake[k] = 0
+    w.waking &= ~(1 << k)
+    if w.supported[k] == ON_STILL:
+        w.stacked |= 1 << k
+    for axis in range(3):
+        w.velocity[k, axis] = 0.0
+    return True
 
 
 @njit(error_model="numpy")
@@ -78,7 +104,7 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     vz = w.velocity[k, 2]
     half_x = HALF[shape, 0]
     half_y = HALF[shape, 1]
-    on_terrain = w.supported[k] == 1
+    on_terrain = w.supported[k] == ON_TERRAIN
     if not in_hand:
         vx, vy = rub(t, x, y, vx, vy, shape, w.supported[k])
         vz -= GRAVITY_M_S2 * TICK_S
@@ -107,7 +133,7 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
             vz = -BOUNCE * vz
         else:
             vz = max(vz, 0.0) if in_hand else 0.0
-            w.supported[k] = 1
+            w.supported[k] = ON_TERRAIN
         bottom = floor
     out_x, out_y = push_out(t, x, y, bottom, half_x, half_y, False)
     if out_x != 0 or out_y != 0:
@@ -128,12 +154,12 @@ def rub(t, x, y, vx, vy, shape, supported):  # type: ignore[no-untyped-def]
     loss = SLIDE_FRICTION * GRAVITY_M_S2 * TICK_S
     if shape == SPHERE:
         loss = ROLLING_RESISTANCE_M_S2 * TICK_S
-        if supported == 1:
+        if supported == ON_TERRAIN:
             up_x, up_y = slope(t, x, y)
             pull = ROLL_SHARE * GRAVITY_M_S2 * TICK_S / (1.0 + up_x * up_x + up_y * up_y)
             vx -= pull * up_x
             vy -= pull * up_y
-    if supported == 1 and tile_at(t, int(x), int(y)) == WALL:
+    if supported == ON_TERRAIN and tile_at(t, int(x), int(y)) == WALL:
         away_x, away_y = off_the_wall(t, x, y)
         return away_x * WALL_TOP_SPEED_M_S, away_y * WALL_TOP_SPEED_M_S
     speed = math.sqrt(vx * vx + vy * vy)

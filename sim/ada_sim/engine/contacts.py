@@ -16,7 +16,7 @@ from ada_sim.constants import (
     TICK_S,
 )
 from ada_sim.engine.bits import lowest
-from ada_sim.engine.bodies import OBJECTS, wake
+from ada_sim.engine.bodies import OBJECTS, ON_MOVING, ON_STILL, wake
 from ada_sim.engine.charts import stray, touchable
 from ada_sim.engine.geometry import contact
 from ada_sim.engine.terrain import ground, move_x, move_y
@@ -90,6 +90,8 @@ def separate(w, t, i, j):  # type: ignore[no-untyped-def]
         if inverse_mass(w, upper) > 0:
             w.position[upper, 2] += depth
             w.moved |= 1 << upper
+            if depth > CLOSE_ENOUGH_M and not w.waking >> upper & 1:
+                wake(w, upper)
         else:
             shift(w, t, i if nz > 0 else j, nx * depth, ny * depth)
         return depth > CLOSE_ENOUGH_M
@@ -150,6 +152,10 @@ def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
     if moves_i + moves_j > 0 and closing < 0:
         round_ = w.shape[i] == SPHERE or w.shape[j] == SPHERE
         bounce = BOUNCE if round_ and closing < -1.0 and moves_i > 0 and moves_j > 0 else 0.0
+        if nz > 0.7 and moves_j > 0 and w.supported[i] != 0:
+            moves_i = 0.0  # it stands: what lands on it doesn't drive it into the ground
+        elif nz < -0.7 and moves_i > 0 and w.supported[j] != 0:
+            moves_j = 0.0
         impulse = -(1.0 + bounce) * closing / (moves_i + moves_j)
         add_velocity(w, i, -nx * impulse * moves_i, -ny * impulse * moves_i, -nz * impulse * moves_i)
         add_velocity(w, j, nx * impulse * moves_j, ny * impulse * moves_j, nz * impulse * moves_j)
@@ -157,20 +163,23 @@ def meet(w, i, j, nx, ny, nz, moves_i, moves_j):  # type: ignore[no-untyped-def]
         upper = j if nz > 0 else i
         lower = i if nz > 0 else j
         v[upper, 2] = max(v[upper, 2], min(v[lower, 2], 0.0))
-        w.supported[upper] = max(w.supported[upper], 2)
+        still = lower >= FIRST_OBJECT and not w.waking >> lower & 1
+        w.supported[upper] = max(w.supported[upper], ON_STILL if still else ON_MOVING)
         rub_on(w, upper, lower)
 
 
 @njit(error_model="numpy")
 def add_velocity(w, k, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Change the velocity of body k, and wake it if that is worth it."""
+    """Change the velocity of body k; what sleeps wakes if that is worth it, and else takes no notice."""
     if dx * dx + dy * dy + dz * dz == 0:
+        return
+    if dx * dx + dy * dy > SLEEP_SPEED_M_S**2:
+        wake(w, k)
+    elif not w.waking >> k & 1:
         return
     w.velocity[k, 0] += dx
     w.velocity[k, 1] += dy
     w.velocity[k, 2] += dz
-    if dx * dx + dy * dy > SLEEP_SPEED_M_S**2:
-        wake(w, k)
 
 
 @njit(error_model="numpy")

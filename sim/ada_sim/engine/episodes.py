@@ -33,6 +33,7 @@ def begin_trial(w, t):  # type: ignore[no-untyped-def]
     w.strays = 0
     w.settled = 0
     w.spending = 0
+    w.stacked = 0
     for k in range(MAX_BODIES):
         w.kind[k] = -1
         w.frozen[k] = 0

@@ -39,6 +39,7 @@ def wake_all(w):  # type: ignore[no-untyped-def]
     for k in range(FIRST_OBJECT, w.used):
         w.awake[k] = SLEEP_TICKS
     w.waking |= w.bodies
+    w.stacked = 0
 
 
 @njit(error_model="numpy")

@@ -59,6 +59,7 @@ WORLD = np.dtype(
         ("possible", np.int64),  # bit r: both kinds of rule r's condition are in the world
         ("settled", np.int64),  # bit r: rule r can't fire before one of its bodies moves
         ("spending", np.int64),  # bit r: some body has this bit in `spent`
+        ("stacked", np.int64),  # bit k: body k sleeps on another body
         ("bodies_of", np.int64, (c.NUM_KINDS,)),  # bit k: body k is of this kind
         ("spent", np.int64, (K,)),  # bit r: made by rule r, whose condition has held for it ever since
         ("near", np.int64, (K,)),  # bit k: body k may come near in this timestep
@@ -79,7 +80,7 @@ WORLD = np.dtype(
         ("shape", np.int8, (K,)),  # row of `constants.HALF`
         ("frozen", np.uint8, (K,)),  # never moves
         ("awake", np.uint8, (K,)),  # ticks of rest until the body sleeps; 0 asleep
-        ("supported", np.uint8, (K,)),  # 0 in the air, 1 on terrain, 2 on another body
+        ("supported", np.uint8, (K,)),  # 0 in the air, 1 on terrain, 2 on a body at rest, 3 on one that may move
         ("action", np.int8, (P, len(c.ACTION_SIZES))),
     ],
     align=True,
