@@ -37,7 +37,7 @@ test-long: setup ## the long searches and property runs as well
 	$(BIN)/python tests/prepare.py
 	ADA_TEST_LONG=1 $(BIN)/python -m pytest
 
-bench: setup ## measure beside the yardsticks, about 25 minutes; writes docs/benchmarks.md
+bench: setup ## measure beside the yardsticks, about 15 minutes; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks all
 
 results: setup ## train the examples over seeds; writes docs/results.md (over two hours)
