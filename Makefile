@@ -40,7 +40,7 @@ test-long: setup ## the long searches and property runs as well
 bench: setup ## measure beside the yardsticks, about 15 minutes; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks all
 
-results: setup ## train the examples over seeds; writes docs/results.md (over two hours)
+results: setup ## train the examples over seeds; writes docs/results.md (about two hours)
 	$(BIN)/python -m benchmarks.results
 
 crds: setup ## write crds/, the reference page and the chart's copy from the models

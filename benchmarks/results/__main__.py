@@ -19,7 +19,7 @@ def main() -> int:
     """Run all seeds, then write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the quickstart (example: --seeds 5)")
-    parser.add_argument("--adaptation-seeds", type=int, default=3, help="seeds of the adaptation example")
+    parser.add_argument("--adaptation-seeds", type=int, default=2, help="seeds of the adaptation example")
     parser.add_argument("--directory", type=Path, default=ROOT / "runs" / "results", help="where the runs are kept")
     arguments = parser.parse_args()
     quick = [quickstart.run_seed(seed, arguments.directory) for seed in range(1, arguments.seeds + 1)]
