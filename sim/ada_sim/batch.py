@@ -162,6 +162,11 @@ class BatchSim:
             return np.zeros((8 * pixels_per_tile, 8 * pixels_per_tile, 3), np.uint8)
         return top_view(self._worlds[chosen], self._tasks[chosen], pixels_per_tile)
 
+    def world(self, world: int) -> np.void:
+        """Return the record of a world (`engine.types.WORLD`) as it changes, to be read by scripts that know all."""
+        (chosen,) = self._checked_worlds(np.array([world]))
+        return self._worlds[chosen]  # type: ignore[no-any-return]
+
     def timestep(self) -> TimeStep:
         """Return the present timestep without stepping."""
         return self._timestep

@@ -23,9 +23,9 @@ def row(name: str) -> str:
         rewards = played.play_trial(task, parts, until_goal=name not in played.KEEP)
         by, timesteps = "parts", len(rewards) if rewards.any() else None
     elif name in planned.NOT_BY_SCRIPT:
-        by, timesteps = "plan with a detour", planned.timesteps_to_goal(task, planned.Script(task, detour=(0, 1)))
+        by, timesteps = "plan with a detour", planned.timesteps_to_goal(task, detour=(0, 1))
     else:
-        by, timesteps = "plan", planned.timesteps_to_goal(task, planned.Script(task))
+        by, timesteps = "plan", planned.timesteps_to_goal(task)
     soon = "never" if timesteps is None else f"{timesteps * TIMESTEP_S:.1f} s"
     if name in played.KEEP:
         soon = f"{rewards.mean():.0%} of the time"

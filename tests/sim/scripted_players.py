@@ -6,23 +6,18 @@ can do: walk, grip, carry, lift, push.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 
 import numpy as np
 
 from ada_sim.batch import BatchSim
-from ada_sim.constants import ACTION_REST, FIRST_OBJECT, HALF
+from ada_sim.constants import HALF
+from ada_sim.scripted.walker import GRIP, MOVE, PITCH, REACH, STRAFE, TURN, Point, Walker, resting
 from ada_sim.tasks.task import COLOURS, SHAPES, Task
-from ada_sim.tasks.walking import STEP_X, STEP_Y, can_walk
 
-MOVE, STRAFE, TURN, PITCH, GRIP, REACH = range(6)
-GRIP_FROM_M = 1.15
 ON_A_LEVEL_M = 0.55  # what is lifted this high goes over an edge of one level
 
-Point = tuple[float, float]
-Tile = tuple[int, int]
 Step = Callable[["Player"], Iterator[None]]
 Part = Sequence[Step]
 
@@ -39,71 +34,19 @@ def written(make: Callable[..., Step]) -> Callable[..., Step]:
     return step
 
 
-class Player:
-    """One scripted player: what it knows of the world, and the action it is about to take."""
+class Player(Walker):
+    """One scripted player that follows a written part."""
 
     def __init__(self, task: Task, sim: BatchSim, number: int, part: Part) -> None:
-        world = sim._worlds[0]
-        self.number, self.task, self.steps_to = number, task, steps_of(task)
-        self.kinds, self.places, self.velocities = world["kind"], world["position"], world["velocity"]
-        self.yaws, self.pitches, self.hands = world["yaw"], world["pitch"], world["held"]
-        self.distances = world["hand_distance"]
+        super().__init__(task, sim.world(0), number)
         self.timesteps = (None for step in part for _ in step(self))
 
     def act(self) -> np.ndarray:
         """Return the choice in each action group."""
-        self.action = np.array(ACTION_REST, np.int8)
+        self.action = resting()
         self.action[GRIP] = self.held >= 0
         next(self.timesteps, None)
         return self.action
-
-    @property
-    def here(self) -> Point:
-        """Where the player stands."""
-        return self.at(self.number)
-
-    @property
-    def held(self) -> int:
-        """Slot of the body in the hand, or -1."""
-        return int(self.hands[self.number])
-
-    def at(self, body: int) -> Point:
-        """Return where a body is."""
-        return float(self.places[body, 0]), float(self.places[body, 1])
-
-    def slots(self, kind: int) -> list[int]:
-        """Return the objects of a kind."""
-        return [k for k in range(FIRST_OBJECT, len(self.kinds)) if self.kinds[k] == kind]
-
-    def nearest(self, kind: int, but: int = -1) -> int | None:
-        """Return the closest object of a kind that no other player holds."""
-        taken = {but, *(int(k) for p, k in enumerate(self.hands) if p != self.number)}
-        free = [k for k in self.slots(kind) if k not in taken] or [k for k in self.slots(kind) if k != but]
-        return min(free, key=lambda k: math.dist(self.here, self.at(k)), default=None)
-
-    def angle_to(self, point: Point) -> float:
-        """Return how far to the left of the view a point is."""
-        angle = math.atan2(point[1] - self.here[1], point[0] - self.here[0])
-        return (angle - self.yaws[self.number] + math.pi) % (2 * math.pi) - math.pi
-
-    def turn(self, off: float) -> None:
-        """Turn to what is `off` radians to the left."""
-        if abs(off) > 0.1:
-            self.action[TURN] = 2 + (1 if off > 0 else -1) * (2 if abs(off) > 0.5 else 1)
-
-    def walk_straight(self, point: Point) -> None:
-        """Turn to a point, and walk when it is ahead."""
-        off = self.angle_to(point)
-        self.turn(off)
-        if abs(off) < 0.5:
-            self.action[MOVE] = 2
-
-    def walk_to(self, point: Point, but: tuple[int, ...] = ()) -> None:
-        """Walk to a point around terrain, and around objects other than `but` if there is a way."""
-        goal = (int(point[0]), int(point[1]))
-        objects = {self.tile(k) for k in range(FIRST_OBJECT, len(self.kinds)) if self.kinds[k] >= 0 and k not in but}
-        way = self.path(goal, objects - {goal}) or self.path(goal, set())
-        self.walk_straight(point if not way or len(way) <= 2 else (way[1][0] + 0.5, way[1][1] + 0.5))
 
     def drift_to(self, point: Point) -> None:
         """Step towards a point in whichever of eight directions is closest to it, and turn that way meanwhile."""
@@ -112,43 +55,6 @@ class Player:
         eighth = round(off / (math.pi / 4)) % 8
         self.action[MOVE] = (2, 2, 1, 0, 0, 0, 1, 2)[eighth]
         self.action[STRAFE] = (1, 2, 2, 2, 1, 0, 0, 0)[eighth]
-
-    def tile(self, body: int) -> Tile:
-        """Return the tile that a body is on."""
-        return int(self.places[body, 0]), int(self.places[body, 1])
-
-    def path(self, goal: Tile, blocked: set[Tile]) -> list[Tile] | None:
-        """Return the shortest way on foot, from the tile the player is on."""
-        came: dict[Tile, Tile | None] = {self.tile(self.number): None}
-        queue = deque(came)
-        while queue:
-            tile = queue.popleft()
-            if tile == goal:
-                way: list[Tile] = []
-                step: Tile | None = tile
-                while step is not None:
-                    way.append(step)
-                    step = came[step]
-                return way[::-1]
-            for to in self.steps_to[tile]:
-                if to not in came and to not in blocked:
-                    came[to] = tile
-                    queue.append(to)
-        return None
-
-
-def steps_of(task: Task) -> dict[Tile, list[Tile]]:
-    """Return the tiles that each inner tile leads to on foot."""
-    world, inner = task.world, range(1, task.world.size - 1)
-    return {
-        (i, j): [
-            (i + int(STEP_X[direction]), j + int(STEP_Y[direction]))
-            for direction in range(4)
-            if can_walk(world.tiles, world.levels, i, j, direction)
-        ]
-        for i in inner
-        for j in inner
-    }
 
 
 def kind_of(name: str) -> int:
@@ -267,7 +173,7 @@ def hold(name: str) -> Step:
                 return
             off = player.angle_to(player.at(target))
             player.action[GRIP] = 0
-            if math.dist(player.places[player.number], player.places[target]) < GRIP_FROM_M:
+            if player.can_grip(target):
                 player.turn(off)
                 player.action[GRIP] = player.held < 0 and abs(off) < 0.4
             else:

@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from ada_curriculum.manifest import CheckpointError, newest_whole
 from ada_curriculum.store import StoreError
 from ada_sim.batch import BatchSim
 from ada_sim.constants import TIMESTEP_S
-from ada_sim.tasks.source import TaskSource
+from ada_sim.tasks.probes import probe_names
+from ada_sim.tasks.source import TaskSource, template_task
 from ada_sim.tasks.words import TaskWords, describe
 from ada_trainer.checkpoint import read_agent
 from ada_trainer.evaluation.episodes import Policy, draw_tasks, play
-from ada_trainer.evaluation.policies import AgentPolicy, NoopPolicy, RandomPolicy
+from ada_trainer.evaluation.policies import AgentPolicy, NoopPolicy, RandomPolicy, ScriptedPolicy
+from ada_trainer.evaluation.probes import probe_environment
 from ada_trainer.evaluation.program import build_network, experiment_store
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.settings import find_stage, read_experiment
@@ -29,6 +31,7 @@ VIEW_PX = 288  # height of both pictures
 CAPTION_PX = 30
 GAP_PX = 12
 TASK_STREAM = 0x7761746368
+POLICIES = ("agent", "random", "noop", "scripted")
 PAUSE_FRAMES = 6  # on the last frame of a trial
 PAGE_RGB, INK_RGB, GOAL_RGB = (24, 27, 31), (230, 233, 236), (110, 231, 160)
 
@@ -90,16 +93,43 @@ def compose(above: np.ndarray, eyes: np.ndarray, caption: str, *, in_goal: bool)
     return picture
 
 
-def film(experiment: AdaExperiment, policy: Policy, trials: int, shown: Sequence[int], task: int | None = None) -> Film:
-    """Play one held-out task (or the given one) for `trials` trials and film those with an index in `shown`."""
+def film(
+    experiment: AdaExperiment,
+    policy: Policy,
+    trials: int,
+    shown: Sequence[int],
+    task: int | None = None,
+    look: Callable[[BatchSim], None] | None = None,
+) -> Film:
+    """Play a task for `trials` trials and film those with an index in `shown`.
+
+    Args:
+        experiment: whose task it is.
+        policy: who plays.
+        trials: of the episode.
+        shown: indices of trials.
+        task: its number; without one a held-out task is drawn.
+        look: called with the simulator before each action, for a policy that knows the world.
+    """
     environment = experiment.spec.environment
     source = TaskSource(environment)
-    number = int(draw_tasks(source, 1, seed=TASK_STREAM)[0]) if task is None else task
+    number = drawn_task(source) if task is None else task
     camera = _Camera(trials, shown)
+
+    def watch(sim: BatchSim) -> None:
+        camera(sim)
+        if look is not None:
+            look(sim)
+
     tasks = np.array([number], np.uint64)
-    shares = play(environment, source, tasks, trials, policy, seed=experiment.spec.seed, watch=camera)
+    shares = play(environment, source, tasks, trials, policy, seed=experiment.spec.seed, watch=watch)
     words = describe(source.task(number))
     return Film(number, words, tuple(float(share) for share in shares[0]), encode(camera.frames))
+
+
+def drawn_task(source: TaskSource) -> int:
+    """Return the number of a held-out task, always the same."""
+    return int(draw_tasks(source, 1, seed=TASK_STREAM)[0])
 
 
 def encode(frames: Sequence[Image.Image]) -> bytes:
@@ -115,10 +145,11 @@ def main(arguments: Sequence[str]) -> int:
     """Film a task; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        experiment = read_experiment(options.experiment)
-        policy = _policy(options, experiment)
+        experiment, task = _chosen_task(options, read_experiment(options.experiment))
+        policy = _policy(options, experiment, task)
+        look = policy.look if isinstance(policy, ScriptedPolicy) else None
         shown = range(options.trials) if options.all_trials else sorted({0, options.trials - 1})
-        filmed = film(experiment, policy, options.trials, shown, options.task)
+        filmed = film(experiment, policy, options.trials, shown, task, look)
         options.output.write_bytes(filmed.gif)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
@@ -132,12 +163,29 @@ def main(arguments: Sequence[str]) -> int:
     return EXIT_DONE
 
 
-def _policy(options: argparse.Namespace, experiment: AdaExperiment) -> Policy:
+def _chosen_task(options: argparse.Namespace, experiment: AdaExperiment) -> tuple[AdaExperiment, int]:
+    """Return the experiment, with the probe tasks for its tasks if one is asked for, and the number of the task."""
+    if options.probe is None:
+        source = TaskSource(experiment.spec.environment)
+        return experiment, drawn_task(source) if options.task is None else options.task
+    players = experiment.spec.environment.players
+    names = probe_names(players)
+    if options.probe not in names:
+        which = f"of the experiment's number of players, {players}"
+        raise ConfigurationError(f"there is no probe task {options.probe!r} {which}; there are {', '.join(names)}")
+    environment = probe_environment(experiment.spec.environment)
+    spec = experiment.spec.model_copy(update={"environment": environment})
+    return experiment.model_copy(update={"spec": spec}), template_task(names.index(options.probe))
+
+
+def _policy(options: argparse.Namespace, experiment: AdaExperiment, task: int) -> Policy:
     match options.policy:
         case "random":
             return RandomPolicy(experiment.spec.seed)
         case "noop":
             return NoopPolicy()
+        case "scripted":
+            return ScriptedPolicy(TaskSource(experiment.spec.environment).task(task))
     stage = find_stage(experiment, options.stage or experiment.spec.stages[-1].name)
     store = experiment_store(experiment)
     checkpoint = newest_whole(store, stage.name)
@@ -156,9 +204,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--experiment", type=Path, required=True, metavar="FILE", help="JSON or YAML file")
     parser.add_argument("--output", type=Path, required=True, metavar="GIF", help="file to write")
-    parser.add_argument("--policy", choices=("agent", "random", "noop"), default="agent", help="who plays")
+    parser.add_argument("--policy", choices=POLICIES, default="agent", help="who plays; scripted knows all")
     parser.add_argument("--stage", metavar="NAME", help="whose newest checkpoint plays; default: the last stage")
-    parser.add_argument("--task", type=int, metavar="NUMBER", help="default: a held-out one")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--task", type=int, metavar="NUMBER", help="default: a held-out one")
+    which.add_argument("--probe", metavar="NAME", help="a probe task instead; `ada tasks probes` lists them")
     parser.add_argument("--trials", type=int, default=5, choices=range(1, 49), metavar="K", help="trials (1 to 48)")
     parser.add_argument("--all-trials", action="store_true", help="show all, not only the first and the last")
     return parser

@@ -1,9 +1,12 @@
-"""The policies that are compared: the agent, a random one, and one that does nothing."""
+"""The policies that are compared: the agent, a random one, and one that does nothing. And a scripted one, to watch."""
 
 import numpy as np
 import torch
 
+from ada_sim.batch import BatchSim
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
+from ada_sim.scripted.planner import Planner
+from ada_sim.tasks.task import Task
 from ada_trainer.evaluation.episodes import Clear, Observation
 from ada_trainer.networks.agent import AgentNetwork
 
@@ -51,3 +54,29 @@ class NoopPolicy:
     def act(self, observation: Observation, clear: Clear) -> np.ndarray:
         """Rest."""
         return np.tile(np.array(ACTION_REST, np.int8), (len(clear), 1))
+
+
+class ScriptedPolicy:
+    """Follows the shortest plan in one world for one player, whose task and state it knows."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._player: Planner | None = None
+
+    def start(self, players: int) -> None:
+        """Do nothing: there is no memory."""
+
+    def look(self, sim: BatchSim) -> None:
+        """See world 0; to be called before the first action (`episodes.play`'s `watch`).
+
+        Raises:
+            ValueError: the task has more than one player.
+        """
+        if self._player is None:
+            self._player = Planner(self._task, sim.world(0))
+
+    def act(self, observation: Observation, clear: Clear) -> np.ndarray:
+        """Take the plan's next action; rest until `look` was called."""
+        if self._player is None:
+            return NoopPolicy().act(observation, clear)
+        return self._player.act()[None]
