@@ -17,14 +17,16 @@ import torch
 
 from ada_api.experiment import AdaExperiment
 from ada_curriculum.client import Advance
-from ada_curriculum.manifest import Manifest, StoredCheckpoint, read_object, write_checkpoint
+from ada_curriculum.manifest import Manifest, StoredCheckpoint, write_checkpoint
 from ada_curriculum.store import ObjectStore, open_store
 from ada_curriculum.types import Lease
 from ada_sim.batch import BatchSim, TimeStep
+from ada_trainer import checkpoint as checkpoints
 from ada_trainer import resuming
 from ada_trainer.elastic.group import Group
 from ada_trainer.loop import Worker
 from ada_trainer.settings import Settings, find_stage
+from ada_trainer.snapshot import pack, shards
 from benchmarks.peer import note
 from benchmarks.row import Row, cost_row, rate_row
 from benchmarks.services import ObjectServer, running_minio
@@ -32,6 +34,7 @@ from benchmarks.timing import Effort, by_turns, seconds_of
 
 REPEATS = 3
 BYTES, SMALL_BYTES = 1 << 30, 1 << 20
+TENSORS = 256  # of the state that travels
 LARGE_MODEL = {"preset": "75m"}  # with AdamW's two moments 0.9 GB in fp32
 SMALL_MODEL = {"preset": "nano"}
 EXPERIMENT = {
@@ -48,7 +51,6 @@ EXPERIMENT = {
 
 def rows(effort: Effort) -> Iterator[Row]:
     """Measure stops, uploads and downloads."""
-    torch.set_num_threads(1)  # nothing here computes
     with tempfile.TemporaryDirectory(prefix="ada-bench-") as folder, running_minio(Path(folder)) as server:
         if server is None:
             note("no MinIO: `python tests/prepare.py` builds it; checkpoints go to a directory instead")
@@ -101,9 +103,11 @@ def stop_rows(effort: Effort, store: ObjectStore, where: str, folder: Path) -> I
 
 
 def transfer_rows(effort: Effort, store: ObjectStore, where: str, server: ObjectServer | None) -> Iterator[Row]:
-    """Compare upload and verified download of one large object with the SDK's bare put and get."""
+    """Compare upload and verified restore of a large state with the SDK's bare put and get of as many bytes."""
     size = SMALL_BYTES if effort.small else BYTES
-    data = np.random.default_rng(0).bytes(size)
+    numbers = torch.frombuffer(bytearray(np.random.default_rng(0).bytes(size)), dtype=torch.float32)
+    data = pack({"network": dict(enumerate(numbers.split(max(1, len(numbers) // TENSORS))))})
+    size = len(data)
     held: list[StoredCheckpoint] = []
 
     def upload() -> float:
@@ -118,13 +122,14 @@ def transfer_rows(effort: Effort, store: ObjectStore, where: str, server: Object
             time=0.0,
             config_digest="sha256:0",
         )
-        seconds = seconds_of(lambda: held.append(write_checkpoint(store, prefix, {"learner": data}, manifest)))
+        objects = {checkpoints.learner_name(number): shard for number, shard in enumerate(shards(data))}
+        seconds = seconds_of(lambda: held.append(write_checkpoint(store, prefix, objects, manifest)))
         return size / 1e6 / seconds
 
     def download() -> float:
-        found: list[bytes] = []
-        seconds = seconds_of(lambda: found.append(read_object(store, held[-1], "learner")))
-        if found[0] != data:
+        found: list[checkpoints.Loaded] = []
+        seconds = seconds_of(lambda: found.append(checkpoints.load(store, held[-1])))
+        if found[0].learner != data:
             raise RuntimeError("what was uploaded came back changed")
         return size / 1e6 / seconds
 

@@ -24,7 +24,7 @@ from ada_curriculum.manifest import (
     write_checkpoint,
 )
 from ada_curriculum.retention import choose_superfluous, clean_abandoned, delete_checkpoint, dependencies
-from ada_curriculum.store import DirectoryStore, ObjectInfo, StoreError
+from ada_curriculum.store import Data, DirectoryStore, ObjectInfo, StoreError
 
 OBJECTS: dict[str, bytes | Path] = {
     "agent.json": b"{}",
@@ -73,9 +73,9 @@ class FailingStore(DirectoryStore):
         super().__init__(directory)
         self.left = fail_at
 
-    def put(self, key: str, data: bytes | Path) -> None:
+    def put(self, key: str, data: Data | Path, sha256: str | None = None) -> None:
         self.count()
-        super().put(key, data)
+        super().put(key, data, sha256)
 
     def put_new(self, key: str, data: bytes) -> None:
         self.count()

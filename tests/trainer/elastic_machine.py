@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ada_api.progress import StageProgress
 from ada_curriculum.client import CurriculumClient, CurriculumError
-from ada_curriculum.manifest import Manifest, list_checkpoints
+from ada_curriculum.manifest import Manifest, list_checkpoints, newest_whole
 from ada_curriculum.store import open_store
-from ada_trainer import checkpoint as checkpoints
 from ada_trainer.elastic.template import WORKER_NAME
 
 _spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
@@ -144,7 +143,7 @@ def is_gone(pid: int) -> bool:
 
 
 def committed_frames(machine: Machine) -> int:
-    found = checkpoints.newest(machine.store, "teacher")
+    found = newest_whole(machine.store, "teacher")
     return found.manifest.frames if found else 0
 
 

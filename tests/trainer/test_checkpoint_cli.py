@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ada_curriculum.store import ObjectStore, open_store
-from ada_trainer.checkpoint import LEARNER, Snapshot, write
+from ada_trainer.captures import Capture
+from ada_trainer.checkpoint import Snapshot, learner_name, write
 from ada_trainer.checkpoints_cli import main
 from ada_trainer.snapshot import pack
 
@@ -24,7 +25,7 @@ def store(tmp_path: Path) -> ObjectStore:
     store = open_store(settings.store_uri)
     for frames in (10, 20, 30):
         score = 1 / frames if frames < 30 else None
-        write(store, settings, 1, Snapshot(frames, 1, pack({"network": {}}), (), b"c", b"[]", score), None)
+        write(store, settings, 1, Snapshot(frames, 1, Capture(pack({"network": {}})), (), b"c", b"[]", score), None)
     store.put("checkpoints/teacher/000000000000040-1/learner.safetensors", b"half")
     return store
 
@@ -51,8 +52,8 @@ def test_list_shows_what_is_committed_and_what_was_abandoned(
 
 def test_verify_fails_if_one_object_differs(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "verify", "--store", store.uri)[0] == 0
-    size = store.head(f"checkpoints/teacher/000000000000020-1/{LEARNER}").size  # type: ignore[union-attr]
-    store.put(f"checkpoints/teacher/000000000000020-1/{LEARNER}", b"x" * size)
+    size = store.head(f"checkpoints/teacher/000000000000020-1/{learner_name(0)}").size  # type: ignore[union-attr]
+    store.put(f"checkpoints/teacher/000000000000020-1/{learner_name(0)}", b"x" * size)
     code, rows = run(capsys, "verify", "--store", store.uri, "--stage", "teacher")
     assert code == 1
     assert [row["state"] for row in rows] == ["committed", "damaged", "committed"]

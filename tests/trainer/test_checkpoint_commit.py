@@ -10,10 +10,11 @@ import torch
 
 from ada_api.operations import Retention
 from ada_api.stages import CheckpointReference
-from ada_curriculum.manifest import CheckpointError, Lineage, list_checkpoints
-from ada_curriculum.store import PAGE_OBJECTS, ObjectInfo, ObjectStore, StoreError, open_store
+from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint, list_checkpoints
+from ada_curriculum.store import PAGE_OBJECTS, Data, ObjectInfo, ObjectStore, StoreError, open_store
 from ada_trainer import checkpoint as checkpoints
-from ada_trainer.checkpoint import AGENT, LEARNER, Committer, Snapshot, prune, read, read_agent, write
+from ada_trainer.captures import Capture
+from ada_trainer.checkpoint import AGENT, Committer, Snapshot, learner_name, prune, read, read_agent, write
 from ada_trainer.snapshot import SnapshotError, pack, unpack
 
 _spec = importlib.util.spec_from_file_location("loop_parts", Path(__file__).with_name("loop_parts.py"))
@@ -26,7 +27,13 @@ OBJECTS = 6  # learner, agent, curriculum, history, one collector, manifest
 
 def snapshot(frames: int) -> Snapshot:
     learner = {"network": {"w": torch.full((3,), float(frames))}, "counts": {"frames": frames}}
-    return Snapshot(frames, frames // 10, pack(learner), (pack({"generator": torch.arange(4)}),), b"c", b"[]")
+    packed = Capture(pack(learner))
+    return Snapshot(frames, frames // 10, packed, (pack({"generator": torch.arange(4)}),), b"c", b"[]")
+
+
+def found_newest(store: ObjectStore) -> StoredCheckpoint | None:
+    loaded = checkpoints.load_newest(store, "teacher")
+    return loaded.checkpoint if loaded else None
 
 
 class BreakingStore:
@@ -39,9 +46,9 @@ class BreakingStore:
     def uri(self) -> str:
         return self.inner.uri
 
-    def put(self, key: str, data: bytes | Path) -> None:
+    def put(self, key: str, data: Data | Path, sha256: str | None = None) -> None:
         self.count()
-        self.inner.put(key, data)
+        self.inner.put(key, data, sha256)
 
     def put_new(self, key: str, data: bytes) -> None:
         self.count()
@@ -52,8 +59,8 @@ class BreakingStore:
         if self.puts < 0:
             raise StoreError("the store is full")
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        return self.inner.chunks(key)
+    def chunks(self, key: str, into: memoryview | None = None) -> Iterator[Data]:
+        return self.inner.chunks(key, into)
 
     def head(self, key: str) -> ObjectInfo | None:
         return self.inner.head(key)
@@ -75,9 +82,9 @@ def test_a_commit_interrupted_at_any_put_leaves_the_earlier_one_newest(tmp_path:
     earlier = write(store, settings, 1, snapshot(40), None)
     with pytest.raises(StoreError):
         write(BreakingStore(store, puts), settings, 1, snapshot(80), None)
-    assert checkpoints.newest(store, "teacher") == earlier
+    assert found_newest(store) == earlier
     later = write(store, settings, 2, snapshot(80), None)
-    assert checkpoints.newest(store, "teacher") == later
+    assert found_newest(store) == later
 
 
 def test_a_whole_commit_is_what_was_snapshot(tmp_path: Path) -> None:
@@ -90,10 +97,10 @@ def test_a_whole_commit_is_what_was_snapshot(tmp_path: Path) -> None:
     assert torch.equal(restored.learner["network"]["w"], torch.full((3,), 40.0))
     assert restored.collector is not None and torch.equal(restored.collector["generator"], torch.arange(4))
     assert read(store, written, world_size=2).collector is None, "other groups have other random states"
-    other = read(store, written, rank=1, world_size=2, share=lambda _: snapshot(40).learner)
+    other = read(store, written, rank=1, world_size=2, share=lambda _: snapshot(40).learner.data())
     assert torch.equal(other.learner["network"]["w"], torch.full((3,), 40.0)), "the leader read it for all"
     with pytest.raises(CheckpointError, match="arrived damaged"):
-        read(store, written, rank=1, world_size=2, share=lambda _: snapshot(41).learner)
+        read(store, written, rank=1, world_size=2, share=lambda _: snapshot(41).learner.data())
     manifest = written.manifest
     assert (manifest.generation, manifest.attempt, manifest.resumed_from) == (3, 3, lineage)
     assert manifest.config_digest == settings.config_digest
@@ -104,8 +111,8 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     store = open_store(settings.store_uri)
     earlier = write(store, settings, 1, snapshot(40), None)
     later = write(store, settings, 1, snapshot(80), None)
-    store.put(f"{later.prefix}/{LEARNER}", snapshot(81).learner)
-    assert checkpoints.newest(store, "teacher") == earlier
+    store.put(f"{later.prefix}/{learner_name(0)}", snapshot(81).learner.data())
+    assert found_newest(store) == earlier
     with pytest.raises(CheckpointError):
         read(store, later)
 

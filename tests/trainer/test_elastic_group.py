@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ada_trainer import checkpoint as checkpoints
+from ada_curriculum.manifest import newest_whole
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.trainer.elastic_machine import Machine, committed_frames, goes_on, is_gone
@@ -44,7 +44,7 @@ def test_a_group_goes_on_after_a_worker_is_killed_and_ends_the_stage(machine: Ca
     progress = here.progress()
     assert progress.phase == "trained"
     assert progress.workers == 2
-    found = checkpoints.newest(here.store, "teacher")
+    found = newest_whole(here.store, "teacher")
     assert found is not None
     assert found.manifest.frames == progress.frames >= 4_000
     assert progress.checkpoint is not None and progress.checkpoint.digest == found.digest

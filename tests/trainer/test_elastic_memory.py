@@ -15,6 +15,7 @@ import torch
 
 from ada_curriculum.store import StoreError
 from ada_trainer import resuming
+from ada_trainer.captures import Capture
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.memory import (
     HEAD,
@@ -52,7 +53,7 @@ def test_what_was_written_last_is_found_and_the_other_slot_holds_the_one_before(
     assert newest_kept(slots, "tiny-1", "teacher") is None
     keeper = Keeper(slots, clock=lambda: 0.0)
     for frames in (10, 20, 30):
-        assert keeper.offer(mark(frames), lambda frames=frames: b"state %d" % frames)
+        assert keeper.offer(mark(frames), lambda frames=frames: Capture(b"state %d" % frames))
         keeper._running.result()
     keeper.close()
     assert newest_kept(slots, "tiny-1", "teacher") == Kept(mark(30), b"state 30")
@@ -75,12 +76,14 @@ def test_a_damaged_slot_is_passed_over(slots: tuple[Path, ...], position: int) -
 KILLED_WRITER = """
 import itertools, os, sys
 from pathlib import Path
+from ada_trainer.captures import Capture
 from ada_trainer.elastic.memory import Keeper, Mark
 slots = [Path(path) for path in sys.argv[1:]]
 for frames in itertools.count(1):
     keeper = Keeper(slots)
     keeper._turn = frames % 2
-    keeper.offer(Mark("tiny-1", "teacher", 1, frames, frames, 0, 0.0), lambda: frames.to_bytes(8, "little") * 100_000)
+    state = frames.to_bytes(8, "little") * 100_000
+    keeper.offer(Mark("tiny-1", "teacher", 1, frames, frames, 0, 0.0), lambda: Capture(state))
     keeper.close()
     if frames == 3:
         print("writing", flush=True)
@@ -103,10 +106,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_snapshot(slots: tuple[Path
 def test_snapshots_take_a_small_share_of_the_time(slots: tuple[Path, ...]) -> None:
     now = 0.0
 
-    def pack() -> bytes:
+    def pack() -> Capture:
         nonlocal now
         now += 2.0
-        return b""
+        return Capture(b"")
 
     keeper = Keeper(slots, clock=lambda: now)
     taken = 0
@@ -121,10 +124,10 @@ def test_snapshots_take_a_small_share_of_the_time(slots: tuple[Path, ...]) -> No
 
 def test_memory_that_is_gone_does_not_stop_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper((tmp_path / "nowhere",))
-    keeper.offer(mark(1), lambda: b"x")
+    keeper.offer(mark(1), lambda: Capture(b"x"))
     keeper.close()
     assert "no snapshot was kept" in caplog.text
-    assert not Keeper(()).offer(mark(1), lambda: b"x")
+    assert not Keeper(()).offer(mark(1), lambda: Capture(b"x"))
 
 
 def committed(*orders: tuple[int, int]) -> list[Any]:
@@ -154,7 +157,7 @@ def test_the_group_goes_on_from_the_newest_of_memory_and_store(
 
 
 def kept_by(worker: Any) -> Kept:
-    return Kept(worker._mark(), worker._packed_learner())
+    return Kept(worker._mark(), bytes(worker.capture().data()))
 
 
 def test_a_group_goes_on_from_memory_as_if_nothing_had_been(tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_a_group_goes_on_from_memory_as_if_nothing_had_been(tmp_path: Path) -> N
     again = parts.Worker(run.settings, Group(), run.store, client, start, run.told, connect=run.connect)
     again.adopt(start.mark, resuming.receive_kept(Group(), start, kept))
     assert again.counts == worker.counts
-    assert again._packed_learner() == worker._packed_learner()
+    assert bytes(again.capture().data()) == bytes(worker.capture().data())
     run.curriculum.stop_at = 1 << 60
     assert again.train() is Ending.TRAINED
     again.close()

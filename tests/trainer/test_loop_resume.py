@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ada_api.stages import CheckpointReference
+from ada_curriculum.manifest import newest_whole
 from ada_trainer import checkpoint as checkpoints
 from ada_trainer.loop import Ending, Worker
 from ada_trainer.snapshot import pack
@@ -71,13 +72,13 @@ def test_a_finished_stage_is_committed_and_finished_once(tmp_path: Path) -> None
     ending, worker = run.train()
     assert ending is Ending.TRAINED
     assert run.curriculum.asked[-2:] == [("commit", worker.counts.frames), ("finish", "trained")]
-    found = checkpoints.newest(run.store, "teacher")
+    found = newest_whole(run.store, "teacher")
     assert found is not None and found.manifest.frames == worker.counts.frames == 80
 
     ending, again = run.train()
     assert ending is Ending.TRAINED
     assert again.counts == worker.counts, "a trained stage learns nothing more"
-    assert checkpoints.newest(run.store, "teacher") == found, "and its last checkpoint stays the one that others pinned"
+    assert newest_whole(run.store, "teacher") == found, "and its last checkpoint stays the one that others pinned"
 
 
 def test_sigterm_ends_the_step_commits_and_stops(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_sigterm_ends_the_step_commits_and_stops(tmp_path: Path) -> None:
     ending, worker = run.train()
     assert ending is Ending.STOPPED
     assert worker.counts.frames == 40
-    found = checkpoints.newest(run.store, "teacher")
+    found = newest_whole(run.store, "teacher")
     assert found is not None and found.manifest.frames == 40
 
 
@@ -143,7 +144,7 @@ def test_a_lost_simulator_costs_its_episodes_and_nothing_else(tmp_path: Path) ->
 def test_the_agent_of_a_muesli_stage_is_the_network_that_acts(tmp_path: Path) -> None:
     run = parts.Run(tmp_path, parts.tiny_experiment(frames=40, **MUESLI))
     _, worker = run.train()
-    found = checkpoints.newest(run.store, "teacher")
+    found = newest_whole(run.store, "teacher")
     assert found is not None
     agent = load_agent(CheckpointReference(uri=found.uri, digest=found.digest))
     assert agent.model is not None

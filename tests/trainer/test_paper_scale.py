@@ -11,8 +11,8 @@ import yaml
 
 from ada_api.experiment import AdaExperiment
 from ada_api.stages import CheckpointReference
+from ada_curriculum.manifest import newest_whole
 from ada_sim.observation import specification
-from ada_trainer import checkpoint as checkpoints
 from ada_trainer.loop import Ending
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.settings import find_stage
@@ -65,7 +65,7 @@ def test_a_small_copy_trains_a_teacher_and_a_student_of_it(tmp_path: Path) -> No
     run = parts.Run(tmp_path, experiment)
     ending, _ = run.train()
     assert ending is Ending.TRAINED
-    teacher = checkpoints.newest(run.store, "teacher")
+    teacher = newest_whole(run.store, "teacher")
     assert teacher is not None
     reference = CheckpointReference(uri=teacher.uri, digest=teacher.digest)
     run.settings = replace(run.settings, stage=find_stage(experiment, "student"), teacher=reference)
@@ -73,4 +73,4 @@ def test_a_small_copy_trains_a_teacher_and_a_student_of_it(tmp_path: Path) -> No
     ending, worker = run.train()
     assert ending is Ending.TRAINED
     assert worker.counts.frames == 20 and worker.counts.skipped_updates == 0
-    assert checkpoints.newest(run.store, "student") is not None
+    assert newest_whole(run.store, "student") is not None

@@ -6,7 +6,7 @@ A checkpoint's digest is the sha256 of its manifest's bytes, so whoever pins the
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ada_curriculum.store import (
+    Data,
     ObjectExistsError,
     ObjectMissingError,
     ObjectStore,
+    ObjectTooLargeError,
     StoreError,
     check_key,
     file_chunks,
@@ -30,7 +32,7 @@ MANIFEST = "manifest.json"  # written last
 CURRICULUM = "curriculum.safetensors"
 HISTORY = "history.json"
 MAX_MANIFEST_BYTES = 4 << 20
-UPLOADS_AT_ONCE = 4
+TRANSFERS_AT_ONCE = 4
 
 _FOLDER = re.compile(r"(\d{15})-(\d{1,9})")
 
@@ -116,19 +118,19 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def describe(name: str, data: bytes | Path) -> CheckpointObject:
+def describe(name: str, data: Data | Path) -> CheckpointObject:
     """Measure and digest an object in memory or in a file."""
     digest, size = hashlib.sha256(), 0
-    for piece in [data] if isinstance(data, bytes) else file_chunks(data):
+    for piece in file_chunks(data) if isinstance(data, Path) else [data]:
         digest.update(piece)
         size += len(piece)
     return CheckpointObject(name=name, size=size, sha256=digest.hexdigest())
 
 
-def put_object(store: ObjectStore, prefix: str, name: str, data: bytes | Path) -> CheckpointObject:
+def put_object(store: ObjectStore, prefix: str, name: str, data: Data | Path) -> CheckpointObject:
     """Upload one object of a checkpoint that has no manifest yet; the entry returned belongs in the manifest."""
     entry = describe(name, data)
-    store.put(f"{prefix}/{name}", data)
+    store.put(f"{prefix}/{name}", data, entry.sha256)
     return entry
 
 
@@ -151,7 +153,7 @@ def put_manifest(store: ObjectStore, prefix: str, manifest: Manifest) -> StoredC
 
 
 def write_checkpoint(
-    store: ObjectStore, prefix: str, objects: Mapping[str, bytes | Path], manifest: Manifest
+    store: ObjectStore, prefix: str, objects: Mapping[str, Data | Path], manifest: Manifest
 ) -> StoredCheckpoint:
     """Put all objects, a few at once, then the manifest with their sizes and digests.
 
@@ -160,7 +162,7 @@ def write_checkpoint(
     """
     if store.list(f"{prefix}/", limit=1):
         raise CheckpointError(f"prefix {prefix} in {store.uri} is in use; a checkpoint needs one of its own")
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE, "checkpoint") as uploads:
+    with ThreadPoolExecutor(TRANSFERS_AT_ONCE, "checkpoint") as uploads:
         entries = list(uploads.map(lambda item: put_object(store, prefix, *item), sorted(objects.items())))
     return put_manifest(store, prefix, manifest.model_copy(update={"objects": tuple(entries)}))
 
@@ -183,31 +185,60 @@ def read_checkpoint(store: ObjectStore, prefix: str, digest: str | None = None) 
 
 def read_object(store: ObjectStore, checkpoint: StoredCheckpoint, name: str) -> bytes:
     """Return one object of a checkpoint, verified. Raises CheckpointError if it is not what the manifest says."""
-    entry = find_entry(checkpoint, name)
+    pieces: list[Data] = []
+    _read_verified(store, checkpoint, find_entry(checkpoint, name), None, pieces.append)
+    return b"".join(pieces)
+
+
+def read_objects(store: ObjectStore, checkpoint: StoredCheckpoint, places: Mapping[str, memoryview | None]) -> None:
+    """Read objects of a checkpoint, a few at once, each verified while it arrives. Raises CheckpointError as above.
+
+    Args:
+        places: where each is to lie, by name, exactly as large as the manifest says; None if it is only to be verified.
+    """
+    entries = [find_entry(checkpoint, name) for name in places]
+    largest_first = sorted(entries, key=lambda entry: -entry.size)
+    with ThreadPoolExecutor(TRANSFERS_AT_ONCE, "checkpoint") as downloads:
+        reading = [
+            downloads.submit(_read_verified, store, checkpoint, entry, places[entry.name]) for entry in largest_first
+        ]
+        try:
+            for one in reading:
+                one.result()
+        except BaseException:
+            downloads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _read_verified(
+    store: ObjectStore,
+    checkpoint: StoredCheckpoint,
+    entry: CheckpointObject,
+    into: memoryview | None = None,
+    take: Callable[[Data], object] = lambda piece: None,
+) -> None:
+    """Read an object, give its pieces to `take`, and raise CheckpointError unless it has its size and digest."""
+    digest, size = hashlib.sha256(), 0
     try:
-        data = get(store, f"{checkpoint.prefix}/{name}", entry.size)
+        for piece in store.chunks(f"{checkpoint.prefix}/{entry.name}", into):
+            size += len(piece)
+            if size > entry.size:
+                break
+            digest.update(piece)
+            take(piece)
     except ObjectMissingError as error:
-        raise CheckpointError(f"{name} of checkpoint {checkpoint.prefix} is missing from {store.uri}") from error
-    if describe(name, data) != entry:
-        raise CheckpointError(f"{name} of checkpoint {checkpoint.prefix} in {store.uri} is damaged")
-    return data
+        raise CheckpointError(f"{entry.name} of checkpoint {checkpoint.prefix} is missing from {store.uri}") from error
+    except ObjectTooLargeError as error:
+        raise CheckpointError(f"{entry.name} of checkpoint {checkpoint.prefix} is damaged: {error}") from error
+    if (size, digest.hexdigest()) != (entry.size, entry.sha256):
+        raise CheckpointError(f"{entry.name} of checkpoint {checkpoint.prefix} in {store.uri} is damaged")
 
 
 def fetch_object(store: ObjectStore, checkpoint: StoredCheckpoint, name: str, path: Path) -> None:
-    """Download one object of a checkpoint to a file, verified; on a CheckpointError the file is removed."""
-    entry = find_entry(checkpoint, name)
-    digest, size = hashlib.sha256(), 0
+    """Download one object of a checkpoint to a file, verified; on an error the file is removed."""
     try:
         with path.open("wb") as file:
-            for piece in store.chunks(f"{checkpoint.prefix}/{name}"):
-                digest.update(piece)
-                size += len(piece)
-                file.write(piece)
-        if (size, digest.hexdigest()) != (entry.size, entry.sha256):
-            raise CheckpointError(f"{name} of checkpoint {checkpoint.prefix} in {store.uri} is damaged")
-    except ObjectMissingError as error:
-        path.unlink(missing_ok=True)
-        raise CheckpointError(f"{name} of checkpoint {checkpoint.prefix} is missing from {store.uri}") from error
+            _read_verified(store, checkpoint, find_entry(checkpoint, name), None, file.write)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -234,12 +265,7 @@ def check_sizes(store: ObjectStore, prefix: str, manifest: Manifest) -> None:
 def verify(store: ObjectStore, checkpoint: StoredCheckpoint) -> None:
     """Raise CheckpointError unless every object has its size and its digest; reads everything."""
     check_sizes(store, checkpoint.prefix, checkpoint.manifest)
-    for entry in checkpoint.manifest.objects:
-        digest = hashlib.sha256()
-        for piece in store.chunks(f"{checkpoint.prefix}/{entry.name}"):
-            digest.update(piece)
-        if digest.hexdigest() != entry.sha256:
-            raise CheckpointError(f"{entry.name} of checkpoint {checkpoint.prefix} in {store.uri} is damaged")
+    read_objects(store, checkpoint, dict.fromkeys(entry.name for entry in checkpoint.manifest.objects))
 
 
 def checkpoint_folders(store: ObjectStore, stage: str) -> dict[str, list[str]]:
@@ -293,12 +319,12 @@ def copy_checkpoint(source: ObjectStore, checkpoint: StoredCheckpoint, target: O
     passing = folder / "object"
     for entry in checkpoint.manifest.objects:
         fetch_object(source, checkpoint, entry.name, passing)
-        target.put(f"{checkpoint.prefix}/{entry.name}", passing)
+        target.put(f"{checkpoint.prefix}/{entry.name}", passing, entry.sha256)
         passing.unlink()
     data = get(source, f"{checkpoint.prefix}/{MANIFEST}", MAX_MANIFEST_BYTES)
     if digest_of(data) != checkpoint.digest:
         raise CheckpointError(f"manifest of {checkpoint.prefix} in {source.uri} changed while it was copied")
-    target.put(f"{checkpoint.prefix}/{MANIFEST}", data)
+    target.put_new(f"{checkpoint.prefix}/{MANIFEST}", data)
     return target.child(checkpoint.prefix).uri
 
 

@@ -1,41 +1,52 @@
-"""An object store on MinIO or any S3-compatible service, through the `minio` SDK."""
+"""An object store on MinIO or any S3-compatible service, through the `minio` SDK.
 
-import io
+Puts are single requests, signed here: the SDK has none that takes a digest which is known already, a condition, or
+memory that is not to be copied. So no upload of several parts is ever left unfinished.
+"""
+
+import hashlib
 import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import certifi
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio import time as sdk_time
+from minio.credentials.credentials import Credentials
+from minio.error import InvalidResponseError, MinioException, S3Error
+from minio.signer import sign_v4_s3
 
 from ada_curriculum.store import (
     CHUNK_BYTES,
     PAGE_OBJECTS,
+    Data,
     ObjectExistsError,
     ObjectInfo,
     ObjectMissingError,
+    ObjectTooLargeError,
     StoreError,
     check_key,
+    file_chunks,
     get,
 )
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 120
 RETRIES = 5
-PART_BYTES = 16 << 20
-CONDITIONAL_PUT_EXPIRES = timedelta(hours=1)
-PRECONDITION_FAILED = 412
+MAX_PUT_BYTES = 5 << 30  # S3's own bound of one request
+WRITTEN, PRECONDITION_FAILED = 200, 412
+
+NOT_IMPLEMENTED = ("NotImplemented", "InvalidArgument", "InvalidRequest")  # what services say to a condition
 
 logger = logging.getLogger("ada_curriculum.s3")
 
@@ -51,6 +62,14 @@ class S3Address:
     endpoint: str  # http(s)://host[:port]
     region: str
     path_style: bool
+
+    @property
+    def bucket_url(self) -> str:
+        """Return the address of the bucket."""
+        if self.path_style:
+            return f"{self.endpoint}/{self.bucket}"
+        scheme, _, host = self.endpoint.partition("://")
+        return f"{scheme}://{self.bucket}.{host}"
 
     @property
     def uri(self) -> str:
@@ -97,7 +116,9 @@ def open_s3_store(uri: str) -> "S3Store":
         maxsize=16,
         cert_reqs="CERT_REQUIRED",
         ca_certs=bundle,
-        retries=urllib3.Retry(total=RETRIES, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        retries=urllib3.Retry(
+            total=RETRIES, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504], raise_on_status=False
+        ),
     )
     target = urlsplit(address.endpoint)
     client = Minio(
@@ -113,12 +134,22 @@ def open_s3_store(uri: str) -> "S3Store":
         untyped.disable_virtual_style_endpoint()
     else:
         untyped.enable_virtual_style_endpoint()
-    return S3Store(client, address)
+    return S3Store(Service(client, http, Credentials(access_key, secret_key)), address)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The way to one service, and what was found out about it; shared by all stores on it."""
+
+    client: Minio
+    http: urllib3.PoolManager
+    credentials: Credentials
+    conditions: "Conditions" = field(default_factory=lambda: Conditions())
 
 
 @dataclass
 class Conditions:
-    """What was found out about conditional puts of one service; shared by all stores on one client."""
+    """Whether a service has conditional puts."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     supported: bool | None = None  # None: not tried yet
@@ -127,25 +158,19 @@ class Conditions:
 class S3Store:
     """Objects under a prefix of a bucket, which must exist."""
 
-    def __init__(self, client: Minio, address: S3Address, conditions: "Conditions | None" = None) -> None:
-        self._client = client
+    def __init__(self, service: Service, address: S3Address) -> None:
+        self._service = service
+        self._client = service.client
         self._address = address
-        self._conditions = conditions or Conditions()
 
     @property
     def uri(self) -> str:
         """Return the s3:// URI, without credentials."""
         return self._address.uri
 
-    def put(self, key: str, data: bytes | Path) -> None:
-        """Upload an object, in parts if it is large; S3 shows it when it is complete."""
-        name = self._name(key)
-        if isinstance(data, bytes):
-            stream = io.BytesIO(data)
-            self._ask(key, lambda: self._client.put_object(self._address.bucket, name, stream, len(data)))
-        else:
-            path = str(data)
-            self._ask(key, lambda: self._client.fput_object(self._address.bucket, name, path, part_size=PART_BYTES))
+    def put(self, key: str, data: Data | Path, sha256: str | None = None) -> None:
+        """Upload an object in one request; the service refuses it if other bytes arrive than were digested."""
+        self._put(key, data, sha256 or _digest(data))
 
     def put_new(self, key: str, data: bytes) -> None:
         """Upload an object that must not be there yet: on condition if the service takes one, else after a look."""
@@ -154,55 +179,88 @@ class S3Store:
                 raise ObjectExistsError(f"object {key} in {self.uri} is there already")
             self.put(key, data)
             return
-        if not self._put_on_condition(key, data) and get(self, key) != data:
+        if not self._put(key, data, _digest(data), {"If-None-Match": "*"}) and get(self, key) != data:
             # Equal bytes are ours: the answer to an earlier attempt was lost.
             raise ObjectExistsError(f"object {key} in {self.uri} is there already")
 
-    def _put_on_condition(self, key: str, data: bytes) -> bool:
-        """Upload an object unless there is one; return whether. Raises StoreError."""
-        # The SDK has no conditional put (7.2), so its signed URL carries the request.
-        url = self._client.presigned_put_object(self._address.bucket, self._name(key), CONDITIONAL_PUT_EXPIRES)
-        http: Any = self._client._http
-        answer: Any = self._ask(key, lambda: http.urlopen("PUT", url, body=data, headers={"If-None-Match": "*"}))
-        if answer.status == 200:
-            return True
-        if answer.status == PRECONDITION_FAILED:
-            return False
-        raise StoreError(f"store {self.uri} refused {key!r}: {answer.status}: {answer.data[:300]!r}")
+    def _put(self, key: str, data: Data | Path, sha256: str, conditions: Mapping[str, str] = {}) -> bool:
+        """Upload an object; return False if a condition forbade it. Raises StoreError."""
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        if size > MAX_PUT_BYTES:
+            raise StoreError(f"object {key!r} has {size} bytes, more than the {MAX_PUT_BYTES} of one S3 request")
+        url = urlsplit(f"{self._address.bucket_url}/{quote(self._name(key), safe='/-_.~')}")
+
+        def request() -> bool:
+            date = sdk_time.utcnow()
+            headers: dict[str, Any] = {
+                "Host": url.netloc,
+                "x-amz-content-sha256": sha256,
+                "x-amz-date": sdk_time.to_amz_date(date),
+            }
+            signed = sign_v4_s3(
+                method="PUT",
+                url=url,
+                region=self._address.region,
+                headers=headers,
+                credentials=self._service.credentials,
+                content_sha256=sha256,
+                date=date,
+            )
+            all_headers = {**signed, **conditions, "Content-Length": str(size)}
+            answer = self._service.http.urlopen("PUT", url.geturl(), body=_Body(data), headers=all_headers)
+            if answer.status not in (WRITTEN, PRECONDITION_FAILED):
+                raise _refusal(answer)
+            return answer.status == WRITTEN
+
+        return self._ask(key, request)
 
     def _has_conditional_puts(self) -> bool:
         """Return whether the service refuses to replace an object when asked not to; tried once."""
-        with self._conditions.lock:
-            if self._conditions.supported is None:
-                self._conditions.supported = self._probe()
+        with self._service.conditions.lock:
+            if self._service.conditions.supported is None:
+                self._service.conditions.supported = self._probe()
                 logger.info(
-                    "store %s: conditional puts %s", self.uri, "work" if self._conditions.supported else "don't"
+                    "store %s: conditional puts %s", self.uri, "work" if self._service.conditions.supported else "don't"
                 )
-            return self._conditions.supported
+            return self._service.conditions.supported
 
     def _probe(self) -> bool:
         key = f"probes/conditional-put-{secrets.token_hex(8)}"
         self.put(key, b"first")
         try:
-            self._put_on_condition(key, b"second")
+            self._put(key, b"second", _digest(b"second"), {"If-None-Match": "*"})
             return get(self, key) == b"first"
         except StoreError as error:
-            if isinstance(error.__cause__, Exception):
-                raise  # the service did not answer; that says nothing about what it can do
-            return False
+            if isinstance(error.__cause__, S3Error) and error.__cause__.code in NOT_IMPLEMENTED:
+                return False
+            raise  # the service did not answer; that says nothing about what it can do
         finally:
             self.delete([key])
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Download an object piece by piece."""
-        name = self._name(key)
-        response: Any = self._ask(key, lambda: self._client.get_object(self._address.bucket, name))
-        try:
-            while piece := self._ask(key, lambda: response.read(CHUNK_BYTES)):
-                yield piece
-        finally:
-            response.close()
-            response.release_conn()
+    def chunks(self, key: str, into: memoryview | None = None) -> Iterator[Data]:
+        """Download an object piece by piece; where a connection is lost meanwhile, the rest is asked for."""
+        name, begin = self._name(key), 0
+        for tries_left in reversed(range(RETRIES + 1)):
+            response: Any = self._ask(key, partial(self._client.get_object, self._address.bucket, name, offset=begin))
+            try:
+                if into is not None and (size := begin + int(response.headers["Content-Length"])) > len(into):
+                    raise ObjectTooLargeError(f"object {key} in {self.uri} has {size} bytes, room is for {len(into)}")
+                while piece := response.read(CHUNK_BYTES, decode_content=False):
+                    end = begin + len(piece)
+                    if into is None:
+                        yield piece
+                    else:
+                        into[begin:end] = piece
+                        yield into[begin:end]
+                    begin = end
+                return
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if not tries_left:
+                    raise StoreError(f"store {self.uri} failed at {key!r}: {type(error).__name__}: {error}") from error
+                logger.info("the store broke off at byte %d of %s: %s", begin, key, error)
+            finally:
+                response.close()
+                response.release_conn()
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return size and time of an object."""
@@ -240,9 +298,7 @@ class S3Store:
         address = self._address
         full = self._name(prefix)
         return S3Store(
-            self._client,
-            S3Address(address.bucket, full, address.endpoint, address.region, address.path_style),
-            self._conditions,
+            self._service, S3Address(address.bucket, full, address.endpoint, address.region, address.path_style)
         )
 
     def _full(self, key: str) -> str:
@@ -258,6 +314,49 @@ class S3Store:
         except S3Error as error:
             if error.code in ("NoSuchKey", "NoSuchObject"):
                 raise ObjectMissingError(f"no object {key} in {self.uri}") from error
-            raise StoreError(f"store {self.uri} refused {key!r}: {error.code}: {error.message}") from error
+            message = f"{error.code}: {error.message}{_remedy(error)}"
+            raise StoreError(f"store {self.uri} refused {key!r}: {message}") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise StoreError(f"store {self.uri} failed at {key!r}: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Body:
+    """What a request carries, piece by piece, so that a time-out is one piece's; read anew when it is sent anew."""
+
+    data: Data | Path
+
+    def __iter__(self) -> Iterator[Data]:
+        if isinstance(self.data, Path):
+            return file_chunks(self.data)
+        view = memoryview(self.data)
+        return (view[begin : begin + CHUNK_BYTES] for begin in range(0, len(view), CHUNK_BYTES))
+
+
+def _digest(data: Data | Path) -> str:
+    digest = hashlib.sha256()
+    for piece in _Body(data):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _refusal(answer: Any) -> MinioException:
+    """Return the error that a service answered with."""
+    try:
+        return S3Error.fromxml(answer)
+    except (SyntaxError, ValueError):  # no XML
+        return InvalidResponseError(
+            answer.status, answer.headers.get("content-type"), answer.data[:300].decode(errors="replace")
+        )
+
+
+def _remedy(error: S3Error) -> str:
+    """Return what people can do about a refusal, where we know it."""
+    match error.code:
+        case "RequestTimeTooSkewed":
+            said = error.response.headers.get("Date")
+            ahead_s = (sdk_time.utcnow() - parsedate_to_datetime(said)).total_seconds() if said else 0.0
+            return f" This machine's clock is {ahead_s:+.0f} s off the store's: set one of them right"
+        case "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "AccessDenied":
+            return " (these credentials, of ADA_STORE_ACCESS_KEY and ADA_STORE_SECRET_KEY, are not or no longer good)"
+    return ""

@@ -21,6 +21,8 @@ MAX_PART_BYTES = 200  # a file system allows 255
 SCRATCH = ".put"  # folder of objects that are being written
 SCRATCH_KEPT_S = 86_400.0  # longer than any put takes; older ones are of processes that died
 
+Data = bytes | bytearray | memoryview  # flat, of bytes
+
 _PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9._=+@,-]*")
 
 
@@ -30,6 +32,10 @@ class StoreError(Exception):
 
 class ObjectMissingError(StoreError):
     """There is no object of this key."""
+
+
+class ObjectTooLargeError(StoreError):
+    """An object is larger than its reader has room for."""
 
 
 class ObjectExistsError(StoreError):
@@ -52,8 +58,12 @@ class ObjectStore(Protocol):
     def uri(self) -> str:
         """Address from which `open_store` opens the same store; without credentials."""
 
-    def put(self, key: str, data: bytes | Path) -> None:
-        """Write an object from memory or from a file, replacing what is there; readers see the old or the new one."""
+    def put(self, key: str, data: Data | Path, sha256: str | None = None) -> None:
+        """Write an object from memory or from a file, replacing what is there; readers see the old or the new one.
+
+        Args:
+            sha256: hexadecimal digest of `data`, if the caller knows it; a store that checks one is given this.
+        """
 
     def put_new(self, key: str, data: bytes) -> None:
         """Write an object that must not be there yet; raises ObjectExistsError if another is, and changes nothing.
@@ -62,8 +72,13 @@ class ObjectStore(Protocol):
         after a lost answer, succeeds.
         """
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Read an object piece by piece; raises ObjectMissingError at the first piece."""
+    def chunks(self, key: str, into: memoryview | None = None) -> Iterator[Data]:
+        """Read an object piece by piece; raises ObjectMissingError at the first piece.
+
+        Args:
+            into: where the object is to lie, from the beginning on; each piece is then a part of it. Raises
+                ObjectTooLargeError if it has not the room.
+        """
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return what is known of an object, None if there is none."""
@@ -80,12 +95,12 @@ class ObjectStore(Protocol):
 
 def get(store: ObjectStore, key: str, limit: int = 1 << 30) -> bytes:
     """Return a whole object; raises ObjectMissingError, or StoreError if it is larger than `limit` bytes."""
-    pieces: list[bytes] = []
+    pieces: list[Data] = []
     size = 0
     for piece in store.chunks(key):
         size += len(piece)
         if size > limit:
-            raise StoreError(f"object {key} in {store.uri} is larger than {limit} bytes")
+            raise ObjectTooLargeError(f"object {key} in {store.uri} is larger than {limit} bytes")
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -127,7 +142,7 @@ class DirectoryStore:
         """Return `file:///directory`."""
         return "file://" + quote(str(self.directory), safe="/=+@,")
 
-    def put(self, key: str, data: bytes | Path) -> None:
+    def put(self, key: str, data: Data | Path, sha256: str | None = None) -> None:
         """Write an object; durable when this returns."""
         self._write(key, data, os.replace)
 
@@ -139,7 +154,7 @@ class DirectoryStore:
             if get(self, key, len(data)) != data:
                 raise ObjectExistsError(f"object {key} in {self.uri} is there already") from error
 
-    def _write(self, key: str, data: bytes | Path, place: Callable[[str, Path], None]) -> None:
+    def _write(self, key: str, data: Data | Path, place: Callable[[str, Path], None]) -> None:
         """Write a scratch file and put it into its place."""
         path = self._path(key)
         try:
@@ -148,7 +163,7 @@ class DirectoryStore:
             handle, temporary = tempfile.mkstemp(dir=self._scratch)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    for piece in [data] if isinstance(data, bytes) else file_chunks(data):
+                    for piece in file_chunks(data) if isinstance(data, Path) else [data]:
                         file.write(piece)
                     file.flush()
                     os.fsync(file.fileno())
@@ -162,11 +177,11 @@ class DirectoryStore:
         except OSError as error:
             raise StoreError(f"could not write {key} under {self.directory}: {error}") from error
 
-    def chunks(self, key: str) -> Iterator[bytes]:
+    def chunks(self, key: str, into: memoryview | None = None) -> Iterator[Data]:
         """Read a file piece by piece."""
         path = self._path(key)
         try:
-            yield from file_chunks(path)
+            yield from file_chunks(path) if into is None else _read_into(path, into)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectMissingError(f"no object {key} in {self.uri}") from error
         except OSError as error:
@@ -245,6 +260,17 @@ def file_chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):
             yield piece
+
+
+def _read_into(path: Path, target: memoryview) -> Iterator[memoryview]:
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > len(target):
+            raise ObjectTooLargeError(f"{path} has {size} bytes, and there is room for {len(target)}")
+        begin = 0
+        while count := file.readinto(target[begin : min(begin + CHUNK_BYTES, size)]):
+            yield target[begin : begin + count]
+            begin += count
 
 
 def _place_new(temporary: str, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Checkpoints of a training group: what they hold, how one is committed, found again, and read.
 
-learner.safetensors            networks (the one that acts under `network`), optimiser, counters, random state
+learner-NNNNN.safetensors      networks (the one that acts under `network`), optimiser, counters: a shard each
 collector-RRRRR.safetensors    random state of rank R's collector
 agent.json                     model, observation and action groups: enough to build the network
 curriculum.safetensors         the curriculum service's own snapshot
@@ -10,11 +10,13 @@ manifest.json                  last; without it the rest does not exist
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,29 +29,31 @@ from ada_curriculum.manifest import (
     HISTORY,
     MANIFEST,
     CheckpointError,
+    CheckpointObject,
     Lineage,
     Manifest,
     StoredCheckpoint,
     check_sizes,
     checkpoint_prefix,
     describe,
-    find_entry,
     list_checkpoints,
     open_checkpoint,
     read_checkpoint,
     read_object,
-    verify,
+    read_objects,
     write_checkpoint,
 )
 from ada_curriculum.retention import choose_superfluous, clean_abandoned, delete_checkpoint, dependencies
-from ada_curriculum.store import ObjectMissingError, ObjectStore, StoreError, walk
+from ada_curriculum.store import ObjectStore, StoreError, walk
+from ada_trainer.captures import Capture
 from ada_trainer.settings import Settings
-from ada_trainer.snapshot import SnapshotError, unpack
+from ada_trainer.snapshot import Data, SnapshotError, memory_of, shard_offsets, shards, unpack
 
-LEARNER = "learner.safetensors"
 AGENT = "agent.json"
 PARAMETERS = "network"  # of the learner's snapshot
 RETRY_S = 5.0
+
+_LEARNER = re.compile(r"learner-\d{5}\.safetensors")
 
 logger = logging.getLogger("ada_trainer.checkpoint")
 
@@ -81,7 +85,7 @@ class Snapshot:
 
     frames: int
     updates: int
-    learner: bytes  # packed
+    learner: Capture  # released once the commit stands or is given up
     collectors: tuple[bytes, ...]  # packed, by rank
     curriculum: bytes  # as the service gave it
     history: bytes  # JSON
@@ -89,8 +93,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """A checkpoint of which every object was verified, and the learner's packed state."""
+
+    checkpoint: StoredCheckpoint
+    learner: Data
+
+
+@dataclass(frozen=True)
 class Restored:
-    """A checkpoint, read and verified."""
+    """What a worker goes on from."""
 
     checkpoint: StoredCheckpoint
     learner: dict[Any, Any]
@@ -100,6 +112,21 @@ class Restored:
 def collector_name(rank: int) -> str:
     """Return the object name of a rank's collector."""
     return f"collector-{rank:05d}.safetensors"
+
+
+def learner_name(shard: int) -> str:
+    """Return the object name of a shard of the learner's state."""
+    return f"learner-{shard:05d}.safetensors"
+
+
+def learner_entries(checkpoint: StoredCheckpoint) -> list[CheckpointObject]:
+    """Return the entries of the learner's shards, in order. Raises CheckpointError if there is none."""
+    entries = sorted(
+        (one for one in checkpoint.manifest.objects if _LEARNER.fullmatch(one.name)), key=lambda one: one.name
+    )
+    if not entries:
+        raise CheckpointError(f"checkpoint {checkpoint.uri} holds no learner")
+    return entries
 
 
 def write(
@@ -112,12 +139,12 @@ def write(
         generation: also the attempt in the name: no two memberships write the same prefix.
     """
     record = agent_record(settings.stage, settings.experiment.spec.environment)
-    objects = {
-        LEARNER: snapshot.learner,
+    objects: dict[str, Data | Path] = {
         AGENT: record.model_dump_json().encode(),
         CURRICULUM: snapshot.curriculum,
         HISTORY: snapshot.history,
     }
+    objects |= {learner_name(number): shard for number, shard in enumerate(shards(snapshot.learner.data()))}
     objects |= {collector_name(rank): data for rank, data in enumerate(snapshot.collectors)}
     manifest = Manifest(
         experiment=settings.name,
@@ -160,18 +187,35 @@ def lineage(reference: CheckpointReference | None) -> Lineage | None:
     return None if reference is None else Lineage(uri=reference.uri, digest=reference.digest)
 
 
-def newest(store: ObjectStore, stage: str, since_generation: int = 0) -> StoredCheckpoint | None:
-    """Return the newest checkpoint of a stage that verifies; None if there is none from `since_generation` on."""
+def load_newest(store: ObjectStore, stage: str, since_generation: int = 0) -> Loaded | None:
+    """Load the newest checkpoint of a stage that verifies; None if there is none from `since_generation` on."""
     for checkpoint in reversed(list_checkpoints(store, stage)):
         if checkpoint.manifest.generation < since_generation:
             return None
         try:
-            verify(store, checkpoint)
-        except (CheckpointError, ObjectMissingError) as error:
+            check_sizes(store, checkpoint.prefix, checkpoint.manifest)
+            return load(store, checkpoint)
+        except CheckpointError as error:
             logger.warning("passing over a checkpoint: %s", error)
-            continue
-        return checkpoint
     return None
+
+
+def load(store: ObjectStore, checkpoint: StoredCheckpoint) -> Loaded:
+    """Read a checkpoint once: all of it is verified, the learner's state kept. Raises CheckpointError."""
+    places: dict[str, memoryview | None] = dict.fromkeys(entry.name for entry in checkpoint.manifest.objects)
+    learner = _room(checkpoint, places)
+    read_objects(store, checkpoint, places)
+    return Loaded(checkpoint, learner)
+
+
+def _room(checkpoint: StoredCheckpoint, places: dict[str, memoryview | None]) -> memoryview:
+    """Make room for the learner's state, and name in `places` where each shard of it belongs."""
+    entries = learner_entries(checkpoint)
+    offsets, size = shard_offsets([entry.size for entry in entries])
+    room = memory_of(torch.empty(size, dtype=torch.uint8))
+    for entry, offset in zip(entries, offsets, strict=True):
+        places[entry.name] = room[offset : offset + entry.size]
+    return room
 
 
 def read(
@@ -179,22 +223,45 @@ def read(
     checkpoint: StoredCheckpoint,
     rank: int = 0,
     world_size: int = 1,
-    share: Callable[[bytes], bytes] = lambda data: data,
+    share: Callable[[Data], Data] = lambda data: data,
+    loaded: Loaded | None = None,
 ) -> Restored:
     """Read the learner and this worker's collector, verified. Raises CheckpointError.
 
     Args:
         share: returns to all workers what the leader gives: the learner is large, and read from the store once.
+        loaded: what the leader has read already.
     """
     writers = sum(entry.name.startswith("collector-") for entry in checkpoint.manifest.objects)
     try:
-        data = share(read_object(store, checkpoint, LEARNER) if rank == 0 else b"")
-        if describe(LEARNER, data) != find_entry(checkpoint, LEARNER):
-            raise CheckpointError(f"{LEARNER} of checkpoint {checkpoint.uri} arrived damaged from the leader")
-        own = read_object(store, checkpoint, collector_name(rank)) if writers == world_size else None
-        return Restored(checkpoint, unpack(data), None if own is None else unpack(own))
+        own: Data = b""
+        if rank == 0:
+            own = (
+                loaded.learner
+                if loaded is not None and loaded.checkpoint == checkpoint
+                else _read_learner(store, checkpoint)
+            )
+        learner = share(own)
+        if rank != 0:
+            _check_learner(checkpoint, learner)
+        collector = read_object(store, checkpoint, collector_name(rank)) if writers == world_size else None
+        return Restored(checkpoint, unpack(learner), None if collector is None else unpack(collector))
     except SnapshotError as error:
         raise CheckpointError(f"checkpoint {checkpoint.uri}: {error}") from error
+
+
+def _read_learner(store: ObjectStore, checkpoint: StoredCheckpoint) -> memoryview:
+    places: dict[str, memoryview | None] = {}
+    learner = _room(checkpoint, places)
+    read_objects(store, checkpoint, places)
+    return learner
+
+
+def _check_learner(checkpoint: StoredCheckpoint, learner: Data) -> None:
+    """Raise CheckpointError unless what the leader sent is what the manifest says."""
+    found = [describe(learner_name(number), shard) for number, shard in enumerate(shards(learner))]
+    if found != learner_entries(checkpoint):
+        raise CheckpointError(f"the learner of checkpoint {checkpoint.uri} arrived damaged from the leader")
 
 
 def read_agent(reference: CheckpointReference) -> tuple[AgentRecord, dict[str, torch.Tensor]]:
@@ -202,7 +269,7 @@ def read_agent(reference: CheckpointReference) -> tuple[AgentRecord, dict[str, t
     store, checkpoint = open_checkpoint(reference.uri, reference.digest)
     try:
         record = AgentRecord.model_validate_json(read_object(store, checkpoint, AGENT))
-        parameters = unpack(read_object(store, checkpoint, LEARNER))[PARAMETERS]
+        parameters = unpack(_read_learner(store, checkpoint))[PARAMETERS]
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"checkpoint {reference.uri} holds no agent: {error}") from error
     return record, parameters
@@ -241,7 +308,7 @@ class Committer:
         """Start a commit, after the one under way."""
         self.collect()
         self.failed_at = None
-        self._running = self._thread.submit(self._commit, snapshot)
+        self._running = self._thread.submit(self._commit_and_release, snapshot)
 
     def collect(self) -> None:
         """Wait for the commit under way. A failed one is logged: the next is due soon, and training goes on."""
@@ -266,24 +333,31 @@ class Committer:
             alive: called before each attempt.
         """
         self.collect()
-        if self.last is not None and self.last.manifest.frames == snapshot.frames:
-            return self.last
         give_up = time.monotonic() + patience_s
-        while True:
-            alive()
-            try:
-                self.last = self._thread.submit(self._commit, snapshot).result()
-                return self.last
-            except StoreError as error:
-                if time.monotonic() + RETRY_S > give_up:
-                    raise
-                logger.warning("waiting for the store to commit %d frames: %s", snapshot.frames, error)
-            sleep(RETRY_S)
+        try:
+            while self.last is None or self.last.manifest.frames != snapshot.frames:
+                alive()
+                try:
+                    self.last = self._thread.submit(self._commit, snapshot).result()
+                except StoreError as error:
+                    if time.monotonic() + RETRY_S > give_up:
+                        raise
+                    logger.warning("waiting for the store to commit %d frames: %s", snapshot.frames, error)
+                    sleep(RETRY_S)
+            return self.last
+        finally:
+            snapshot.learner.release()
 
     def close(self) -> None:
         """Wait for the commit under way and end the thread."""
         self.collect()
         self._thread.shutdown()
+
+    def _commit_and_release(self, snapshot: Snapshot) -> StoredCheckpoint:
+        try:
+            return self._commit(snapshot)
+        finally:
+            snapshot.learner.release()
 
     def _commit(self, snapshot: Snapshot) -> StoredCheckpoint:
         began = time.monotonic()

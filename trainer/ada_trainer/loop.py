@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +28,7 @@ from ada_curriculum.manifest import CheckpointError, Lineage, StoredCheckpoint
 from ada_curriculum.record import snapshot_score
 from ada_curriculum.store import ObjectStore, StoreError, open_store
 from ada_trainer import resuming, run_record
+from ada_trainer.captures import Capture, Captures
 from ada_trainer.checkpoint import Committer, Restored, Snapshot, history_bytes
 from ada_trainer.elastic import group as groups
 from ada_trainer.elastic import memory
@@ -45,7 +47,7 @@ from ada_trainer.exits import (
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, WorkerMetrics, numbers, resident_bytes
 from ada_trainer.settings import Settings, parse, read_settings
 from ada_trainer.simulators import Connect, SimulatorsGoneError
-from ada_trainer.snapshot import pack, unpack
+from ada_trainer.snapshot import Data, pack, unpack
 from ada_trainer.stopwatch import Stopwatch
 from ada_trainer.work import Figures, Work, connect_simulator
 
@@ -206,6 +208,7 @@ class Worker:
         self.restored_frames = self.committed_frames = 0
         self.last_commit = time.monotonic()
         self.start, self.keeper = start, memory.Keeper(slots)
+        self.captures, self._has_room = Captures(group.device), False
         self.metrics = WorkerMetrics(settings.name, self.stage, group.rank)
         directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
         self.metrics_directory = Path(directory) if directory else None
@@ -223,7 +226,7 @@ class Worker:
         self.metrics.gauges["checkpoint_frames"] = manifest.frames
         self.work.load(learner, restored.collector, self.counts.frames)
 
-    def adopt(self, mark: memory.Mark, state: bytes) -> None:
+    def adopt(self, mark: memory.Mark, state: Data) -> None:
         """Go on from a snapshot that a member of the group before had in memory: as new as its last update."""
         learner = unpack(state)
         self.counts = Counts(**learner.pop("counts"))
@@ -246,7 +249,7 @@ class Worker:
             figures = self.work.update(experience, self.counts.frames)
             seconds.lap("update")
             self._count(figures.frames, figures.updates, figures.skipped_updates)
-            self.keeper.offer(self._mark(), self._packed_learner)
+            self._keep()
 
             # Episodes that ended go back to the curriculum; then all workers learn what is wanted of them.
             self.client.report(self.stage, self.generation, self.name, figures.results)
@@ -277,8 +280,19 @@ class Worker:
             self.counts.frames + frames, self.counts.updates + updates, self.counts.skipped_updates + skipped_updates
         )
 
-    def _packed_learner(self) -> bytes:
-        return pack({**self.work.learner_state(), "counts": vars(self.counts)})
+    def _state(self) -> dict[str, Any]:
+        return {**self.work.learner_state(), "counts": vars(self.counts)}
+
+    def capture(self) -> Capture:
+        """Return the learner's state as it is now, to be released by the caller."""
+        return self.captures.take((self.counts.frames, self.counts.updates), self._state())
+
+    def _keep(self) -> None:
+        """Keep a snapshot in memory, if it is time; before the first one, make room for it and for a commit's."""
+        if not self._has_room:
+            self._has_room = True
+            self.captures.prepare(self._state(), self.keeper.is_used + self.group.is_leader)
+        self.keeper.offer(self._mark(), self.capture)
 
     def _mark(self) -> memory.Mark:
         """Return what a snapshot taken now is of."""
@@ -323,7 +337,7 @@ class Worker:
             snapshot = Snapshot(
                 frames=self.counts.frames,
                 updates=self.counts.updates,
-                learner=self._packed_learner(),
+                learner=self.capture(),
                 collectors=tuple(collectors),
                 curriculum=curriculum,
                 history=history_bytes(self.client.history(self.stage)),

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from ada_api.progress import StageProgress
@@ -23,6 +23,7 @@ from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.memory import Kept, Mark
 from ada_trainer.exits import ConfigurationError, RegroupError
 from ada_trainer.settings import Settings
+from ada_trainer.snapshot import Data
 
 ROLLED_BACK_KEY = "rolled-back"
 
@@ -39,10 +40,13 @@ class Start:
     holder: int | None = None  # rank of the worker whose kept snapshot is gone on from, instead of the checkpoint
     mark: Mark | None = None  # of that snapshot
     kept_digest: str = ""
+    loaded: checkpoints.Loaded | None = field(
+        default=None, compare=False, repr=False
+    )  # by the leader, of that checkpoint
 
     def to_bytes(self) -> bytes:
         """Return it as it is told to the others."""
-        return json.dumps(asdict(self)).encode()
+        return json.dumps(asdict(replace(self, loaded=None))).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Start":
@@ -56,11 +60,12 @@ def agree_on_start(
 ) -> Start:
     """Return where the group begins; the same for every worker. `kept` is this worker's snapshot, if it has one."""
     told = [json.loads(data) if data else None for data in group.gather(_tell(kept))]
-    own = b""
-    if group.is_leader:
-        survivors = [None if one is None else (Mark(**one["mark"]), str(one["digest"])) for one in told]
-        own = decide_start(settings, group, store, client, survivors).to_bytes()
-    return Start.from_bytes(group.share(own))
+    if not group.is_leader:
+        return Start.from_bytes(group.share(b""))
+    survivors = [None if one is None else (Mark(**one["mark"]), str(one["digest"])) for one in told]
+    start = decide_start(settings, group, store, client, survivors)
+    group.share(start.to_bytes())
+    return start
 
 
 def _tell(kept: Kept | None) -> bytes:
@@ -94,15 +99,22 @@ def decide_start(
             *(generation, group.world_size, holder, mark.generation, mark.frames),
         )
         return Start(generation, mark.uri, mark.digest, holder, mark, digest)
-    found = checkpoints.newest(store, stage, since or 0)
+    found = checkpoints.load_newest(store, stage, since or 0)
     if settings.resume is not None and (since is None or found is None):
         start = Start(generation, settings.resume.uri, settings.resume.digest)
     else:
-        start = Start(generation, found.uri if found else None, found.digest if found else None)
+        start = begin_from(generation, found)
     if start.uri is not None and start.digest is not None:
         client.restore(stage, generation, start.uri, start.digest)
     logger.info("generation %d of %d workers starts from %s", generation, group.world_size, start.uri or "nothing")
     return start
+
+
+def begin_from(generation: int, loaded: checkpoints.Loaded | None) -> Start:
+    """Return the start from a checkpoint that was read, or from nothing."""
+    if loaded is None:
+        return Start(generation, None, None)
+    return Start(generation, loaded.checkpoint.uri, loaded.checkpoint.digest, loaded=loaded)
 
 
 def choose_holder(marks: Sequence[Mark | None], committed: Sequence[StoredCheckpoint], since: int = 0) -> int | None:
@@ -146,10 +158,10 @@ def list_or_trust_memory(
         return []
 
 
-def receive_kept(group: Group, start: Start, kept: Kept | None) -> bytes:
+def receive_kept(group: Group, start: Start, kept: Kept | None) -> Data:
     """Return the state that the group goes on from; from the holder's memory where this worker has not the same."""
     assert start.holder is not None, "the group starts from a checkpoint"
-    state = kept.state if kept is not None and kept.digest == start.kept_digest else None
+    state: Data | None = kept.state if kept is not None and kept.digest == start.kept_digest else None
     (lacking,) = group.total(int(state is None))
     if lacking:
         state = group.broadcast(state or b"", start.holder)
@@ -187,7 +199,7 @@ def read_start(settings: Settings, group: Group, start: Start) -> checkpoints.Re
     try:
         store, checkpoint = open_checkpoint(start.uri, start.digest)
         share = partial(group.broadcast, source=0)
-        return checkpoints.read(store, checkpoint, group.rank, group.world_size, share)
+        return checkpoints.read(store, checkpoint, group.rank, group.world_size, share, start.loaded)
     except CheckpointError as error:
         if settings.resume is not None and start.uri == settings.resume.uri:
             raise ConfigurationError(f"--resume-uri can't be used: {error}") from error

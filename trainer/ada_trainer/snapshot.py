@@ -1,47 +1,250 @@
-"""Snapshots: nested dicts of tensors and plain values, packed into safetensors with a JSON header, and unpacked again.
+"""Snapshots: nested dicts of tensors and plain values, laid out as safetensors files, and read back.
 
-Nothing is pickled, so a checkpoint can only ever be data.
+    plan(state) -> Layout     where every byte will be; nothing is copied
+    fill(layout, target)      one copy of each tensor, straight to its place
+    unpack(data)              the state again
+
+A state is one or more safetensors files ("shards"), one behind the other, each beginning at a multiple of ALIGNMENT, so
+that they can be stored and fetched one by one, in parallel. The first one's header also holds the structure. Nothing is
+pickled, so a checkpoint can only ever be data. The files are written here and not by the safetensors library because
+that copies every tensor several times (docs/decisions/checkpoint-buffers.md); it can read them.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 
+Data = bytes | bytearray | memoryview  # flat, of bytes
+
 STRUCTURE = "structure"
-HEADER_BYTES = 8  # length of a safetensors header
+METADATA = "__metadata__"
+LENGTH_BYTES = 8  # of a safetensors header's own length
+MAX_HEADER_BYTES = 100_000_000  # as the safetensors library has it
+SHARD_BYTES = 64 << 20  # a shard takes no further tensor beyond this; a larger tensor has a shard of its own
+ALIGNMENT = 64  # bytes
+COPY_BYTES = 8 << 20  # what a thread copies at a time
 TENSOR, ARRAY, MAP, LIST, TUPLE = "tensor", "array", "map", "list", "tuple"
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "U16": torch.uint16,
+    "U32": torch.uint32,
+    "U64": torch.uint64,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class SnapshotError(ValueError):
     """Something in a snapshot can't be stored, or what is stored is not a snapshot."""
 
 
-def pack(snapshot: Mapping[Any, Any]) -> bytes:
-    """Return a snapshot as one safetensors file, its structure in the header; independent of what happens afterwards.
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor goes."""
 
-    Raises SnapshotError naming the path of a value that can't be stored.
-    """
+    tensor: torch.Tensor  # the live one
+    offset: int  # bytes from the beginning of the whole
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every byte of a state goes."""
+
+    size: int  # bytes of the whole
+    headers: tuple[tuple[int, bytes], ...]  # offset and content
+    places: tuple[Place, ...]
+
+
+def plan(state: Mapping[Any, Any], shard_bytes: int = SHARD_BYTES) -> Layout:
+    """Lay a state out. Raises SnapshotError naming the path of a value that can't be stored."""
     tensors: dict[str, torch.Tensor] = {}
-    structure = _encode(snapshot, "", tensors)
-    data: bytes = safetensors.torch.save(tensors, {STRUCTURE: json.dumps(structure, allow_nan=False)})
-    return data
+    structure = json.dumps(_encode(state, "", tensors), allow_nan=False)
+    headers: list[tuple[int, bytes]] = []
+    places: list[Place] = []
+    begin = 0
+    for number, names in enumerate(_divide(tensors, shard_bytes)):
+        metadata = {STRUCTURE: structure} if number == 0 else {"shard": str(number)}
+        entries: dict[str, Any] = {METADATA: metadata}
+        offset = 0
+        for name in names:
+            size = _bytes_of(tensors[name])
+            entries[name] = {
+                "dtype": _NAMES[tensors[name].dtype],
+                "shape": list(tensors[name].shape),
+                "data_offsets": [offset, offset + size],
+            }
+            offset += size
+        text = json.dumps(entries, separators=(",", ":")).encode()
+        text = text.ljust(_aligned(LENGTH_BYTES + len(text), ALIGNMENT) - LENGTH_BYTES)
+        if len(text) > MAX_HEADER_BYTES:
+            raise SnapshotError(f"a snapshot's header would have {len(text)} bytes, more than {MAX_HEADER_BYTES}")
+        begin = _aligned(begin, ALIGNMENT)
+        headers.append((begin, len(text).to_bytes(LENGTH_BYTES, "little") + text))
+        data = begin + LENGTH_BYTES + len(text)
+        places += [Place(tensors[name], data + entries[name]["data_offsets"][0]) for name in names]
+        begin = data + offset
+    return Layout(begin, tuple(headers), tuple(places))
 
 
-def unpack(data: bytes) -> dict[Any, Any]:
-    """Return the snapshot that was packed. Raises SnapshotError."""
+def fill(layout: Layout, target: Data, threads: int = 1) -> None:
+    """Copy a state to where its layout says, independent of what happens to the tensors afterwards.
+
+    Args:
+        target: at least as large as the layout; what lies between shards is left as it is.
+        threads: that copy at once; copying holds no lock of the interpreter.
+    """
+    whole = torch.frombuffer(target, dtype=torch.uint8)
+    for offset, text in layout.headers:
+        whole[offset : offset + len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    pieces = [piece for place in layout.places for piece in _pieces(place, whole)]
+    queue = iter(sorted(pieces, key=lambda piece: -len(piece[0])))
+
+    def work() -> None:
+        for to, source in queue:  # next() of a list's iterator is atomic
+            np.copyto(to, source)
+
+    if threads < 2 or layout.size < COPY_BYTES:
+        work()
+        return
+    with ThreadPoolExecutor(threads - 1, "copy") as helpers:
+        helping = [helpers.submit(work) for _ in range(threads - 1)]
+        work()
+        for one in helping:
+            one.result()
+
+
+def memory_of(tensor: torch.Tensor) -> memoryview:
+    """Return the memory of a flat tensor of bytes."""
+    buffer: Any = tensor.numpy()
+    return memoryview(buffer)
+
+
+def pack(state: Mapping[Any, Any]) -> bytes:
+    """Return a small state on its own, the same bytes for the same state. Raises SnapshotError as `plan` does."""
+    layout = plan(state)
+    target = bytearray(layout.size)
+    fill(layout, target)
+    return bytes(target)
+
+
+def unpack(data: Data) -> dict[Any, Any]:
+    """Return the state that was packed. Raises SnapshotError, whatever `data` is.
+
+    Its tensors are views of `data` if that may be written to, copies otherwise.
+    """
     try:
-        size = int.from_bytes(data[:HEADER_BYTES], "little")
-        header = json.loads(data[HEADER_BYTES : HEADER_BYTES + size])
-        snapshot = _decode(json.loads(header["__metadata__"][STRUCTURE]), safetensors.torch.load(data))
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        tensors: dict[str, torch.Tensor] = {}
+        structure = None
+        for shard in shards(data):
+            header, body = _read_header(shard)
+            if structure is None:
+                structure = json.loads(header.pop(METADATA)[STRUCTURE])
+            header.pop(METADATA, None)
+            tensors |= {name: _view(entry, body) for name, entry in header.items()}
+        snapshot = _decode(structure, tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError) as error:
         raise SnapshotError(f"not a snapshot: {type(error).__name__}: {error}") from error
     if not isinstance(snapshot, dict):
         raise SnapshotError(f"a snapshot must be a dict, this one is a {type(snapshot).__name__}")
     return snapshot
+
+
+def shards(data: Data) -> Iterator[memoryview]:
+    """Yield each safetensors file of a state. Raises SnapshotError where one ends early."""
+    whole = memoryview(data)
+    begin = 0
+    while begin < len(whole) or begin == 0:
+        header, body = _read_header(whole[begin:])
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != METADATA]
+        end = len(whole) - len(body) + max(ends, default=0)
+        if end > len(whole):
+            raise SnapshotError(f"a shard ends at byte {end} of {len(whole)}")
+        yield whole[begin:end]
+        begin = _aligned(end, ALIGNMENT)
+
+
+def shard_offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Return where shards of these sizes begin in a state, and the size of the whole."""
+    offsets, end = [], 0
+    for size in sizes:
+        offsets.append(_aligned(end, ALIGNMENT))
+        end = offsets[-1] + size
+    return offsets, end
+
+
+def _aligned(offset: int, to: int) -> int:
+    return -(-offset // to) * to
+
+
+def _bytes_of(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _divide(tensors: Mapping[str, torch.Tensor], shard_bytes: int) -> list[list[str]]:
+    """Return the names of each shard's tensors, the widest elements first, so that each lies at its multiple."""
+    divided: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in tensors.items():
+        if divided[-1] and size + _bytes_of(tensor) > shard_bytes:
+            divided.append([])
+            size = 0
+        divided[-1].append(name)
+        size += _bytes_of(tensor)
+    return [sorted(names, key=lambda name: -tensors[name].element_size()) for names in divided]
+
+
+def _pieces(place: Place, whole: torch.Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what is to be copied for a tensor in this computer's memory, as bytes, in pieces of at most COPY_BYTES."""
+    tensor = place.tensor
+    if not tensor.numel():
+        return []
+    if not tensor.is_contiguous() or tensor.device.type != "cpu":
+        tensor = tensor.to("cpu").contiguous()
+    source = tensor.reshape(-1).view(torch.uint8).numpy()
+    to = whole[place.offset : place.offset + len(source)].numpy()
+    return [
+        (to[begin : begin + COPY_BYTES], source[begin : begin + COPY_BYTES])
+        for begin in range(0, len(source), COPY_BYTES)
+    ]
+
+
+def _read_header(shard: memoryview) -> tuple[dict[str, Any], memoryview]:
+    """Return a safetensors file's header and what follows it."""
+    size = int.from_bytes(shard[:LENGTH_BYTES], "little")
+    if len(shard) < LENGTH_BYTES or size > min(MAX_HEADER_BYTES, len(shard) - LENGTH_BYTES):
+        raise SnapshotError(f"a header of {size} bytes in a file of {len(shard)}")
+    header = json.loads(bytes(shard[LENGTH_BYTES : LENGTH_BYTES + size]))
+    if not isinstance(header, dict):
+        raise SnapshotError(f"a header must be an object, this one is a {type(header).__name__}")
+    return header, shard[LENGTH_BYTES + size :]
+
+
+def _view(entry: Mapping[str, Any], body: memoryview) -> torch.Tensor:
+    begin, end = map(int, entry["data_offsets"])
+    shape = [int(length) for length in entry["shape"]]
+    dtype = DTYPES[entry["dtype"]]
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or not 0 <= begin <= end <= len(body) or end - begin != count * dtype.itemsize:
+        raise SnapshotError(f"a tensor of shape {shape[:8]} can't be bytes {begin} to {end} of {len(body)}")
+    if not count:
+        return torch.zeros(shape, dtype=dtype)
+    part = body[begin:end]
+    return torch.frombuffer(bytearray(part) if body.readonly else part, dtype=dtype).view(shape)
 
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -50,9 +253,11 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
             return value
         case float():
             return {"float": value.hex()} if value == value and abs(value) != float("inf") else {"float": str(value)}
-        case torch.Tensor():
-            tensors[path] = value.detach().to("cpu", copy=True).contiguous()
+        case torch.Tensor() if value.dtype in _NAMES:
+            tensors[path] = value.detach()
             return {TENSOR: path}
+        case torch.Tensor():
+            raise SnapshotError(f"{path} is a tensor of {value.dtype}, which can't be stored in a checkpoint")
         case np.ndarray():
             tensors[path] = torch.from_numpy(np.array(value, order="C"))
             return {ARRAY: path}

@@ -15,6 +15,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from ada_trainer.elastic.names import MEMBERSHIP_VARIABLE
 from ada_trainer.elastic.processes import split_address
 from ada_trainer.exits import RegroupError
+from ada_trainer.snapshot import Data, memory_of
 
 STORE_TIMEOUT_S = 60.0
 BROADCAST_BYTES = 64 << 20  # at once
@@ -69,19 +70,19 @@ class Group:
         _collective(lambda: dist.all_gather(parts, padded))
         return [part.numpy().tobytes()[: int(size)] for part, size in zip(parts, sizes, strict=True)]
 
-    def broadcast(self, data: bytes, source: int) -> bytes:
+    def broadcast(self, data: Data, source: int) -> Data:
         """Return the bytes of the worker of rank `source` to all workers; what the others give is not looked at."""
         if self.world_size == 1:
             return data
         size = torch.tensor([len(data)], dtype=torch.int64)
         _collective(lambda: dist.broadcast(size, source))
-        whole = torch.zeros(int(size), dtype=torch.uint8)
+        whole = torch.empty(int(size), dtype=torch.uint8)
         if self.rank == source and data:
-            whole = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            whole = torch.frombuffer(bytearray(data) if isinstance(data, bytes) else data, dtype=torch.uint8)
         for begin in range(0, len(whole), BROADCAST_BYTES):
             part = whole[begin : begin + BROADCAST_BYTES]
             _collective(partial(dist.broadcast, part, source))
-        return whole.numpy().tobytes()
+        return memory_of(whole)
 
     def share(self, data: bytes) -> bytes:
         """Return the leader's bytes to all workers."""

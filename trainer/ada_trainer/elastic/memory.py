@@ -16,6 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ada_trainer.captures import Capture
+from ada_trainer.snapshot import Data
+
 SLOTS_VARIABLE = "ADA_SNAPSHOT_SLOTS"
 MAGIC = b"ADASNAP1"
 HEAD = struct.Struct("<8sQQ32s")  # magic, bytes of the mark, bytes of the state, sha256 of both
@@ -75,7 +78,7 @@ def own_slots(environment: Mapping[str, str], local_rank: int) -> tuple[Path, ..
     return tuple(Path(path) for path in json.loads(value)[local_rank])
 
 
-def write_slot(path: Path, mark: Mark, state: bytes) -> None:
+def write_slot(path: Path, mark: Mark, state: Data) -> None:
     """Replace what a slot holds. Raises OSError, and then it holds nothing."""
     about = json.dumps(asdict(mark)).encode()
     digest = hashlib.sha256(about)
@@ -88,7 +91,7 @@ def write_slot(path: Path, mark: Mark, state: bytes) -> None:
         os.pwrite(file.fileno(), HEAD.pack(MAGIC, len(about), len(state), digest.digest()), 0)
 
 
-def _write_all(handle: int, data: bytes) -> None:
+def _write_all(handle: int, data: Data) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
@@ -128,12 +131,17 @@ class Keeper:
         self._turn = 0
         self._next_at = 0.0
 
-    def offer(self, mark: Mark, pack: Callable[[], bytes]) -> bool:
+    @property
+    def is_used(self) -> bool:
+        """Return whether there is anywhere to keep snapshots."""
+        return bool(self._slots)
+
+    def offer(self, mark: Mark, capture: Callable[[], Capture]) -> bool:
         """Keep a snapshot now if the last one is written and snapshots took less than their share; return whether."""
         now = self._clock()
         if not self._slots or now < self._next_at or (self._running is not None and not self._running.done()):
             return False
-        state = pack()
+        state = capture()
         self._next_at = now + (self._clock() - now) / LARGEST_SHARE
         self._running = self._thread.submit(self._write, mark, state)
         return True
@@ -142,10 +150,12 @@ class Keeper:
         """Finish the write under way."""
         self._thread.shutdown()
 
-    def _write(self, mark: Mark, state: bytes) -> None:
+    def _write(self, mark: Mark, state: Capture) -> None:
         path = self._slots[self._turn]
         self._turn = (self._turn + 1) % len(self._slots)
         try:
-            write_slot(path, mark, state)
+            write_slot(path, mark, state.data())
         except OSError as error:
             logger.warning("no snapshot was kept in memory: %s", error)
+        finally:
+            state.release()
