@@ -40,6 +40,7 @@ PROGRAMS = (
     Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
     Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     Program("minio", "minio", "github.com/minio/minio"),
+    Program("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),  # a second S3 server
     Program("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
     # What a real node needs besides.
     Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet"),

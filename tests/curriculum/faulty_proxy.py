@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PIECE = 1 << 14
@@ -23,6 +24,9 @@ class Fault:
     bytes_per_second: float = 0.0  # of each direction; 0 is as fast as it goes
     silent: bool = False  # connections are accepted and nothing is ever said
     strip: bytes = b""  # a header's line that is taken out of requests, lower case
+    download_limit: int = 0  # bytes of answers after which a connection is cut ...
+    download_cuts: int = 0  # ... so many times
+    before_request: Callable[[int], None] = lambda number: None  # told each request's number before it is passed on
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, name: str) -> bool:
@@ -96,6 +100,7 @@ class FaultyProxy:
             head, mark, rest = data.partition(b"\r\n\r\n")
             if mark and b" HTTP/1.1\r\n" in head:
                 self.requests += 1
+                self.fault.before_request(self.requests)
                 sent = 0
                 if self.fault.statuses and self.fault.take("statuses"):
                     _rest_of_body(client, head, len(rest))
@@ -121,8 +126,16 @@ class FaultyProxy:
             store.recv(PIECE)
 
     def _pass_back(self, store: socket.socket, client: socket.socket) -> None:
+        received = 0
         with contextlib.suppress(OSError):
             while data := store.recv(PIECE):
+                received += len(data)
+                if (
+                    self.fault.download_limit
+                    and received > self.fault.download_limit
+                    and self.fault.take("download_cuts")
+                ):
+                    break
                 self._wait(len(data))
                 client.sendall(data)
         self._open.discard(store)

@@ -1,5 +1,6 @@
 """What every object store promises, whichever service is behind it."""
 
+import hashlib
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ from ada_curriculum.store import (
     ObjectExistsError,
     ObjectMissingError,
     ObjectStore,
+    ObjectTooLargeError,
     StoreError,
     get,
     open_store,
@@ -20,13 +22,11 @@ from ada_curriculum.store import (
 )
 
 
-@pytest.fixture(params=["directory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+@pytest.fixture(params=["directory", "minio", "second"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, credentials: None) -> ObjectStore:
     if request.param == "directory":
         return open_store(f"file://{tmp_path}/my%20store")
-    endpoint = request.getfixturevalue("minio_endpoint")
-    monkeypatch.setenv("ADA_STORE_ACCESS_KEY", "test-access-key")
-    monkeypatch.setenv("ADA_STORE_SECRET_KEY", "test-secret-key")
+    endpoint = request.getfixturevalue(f"{request.param}_endpoint")
     prefix = f"{tmp_path.name}-{os.getpid()}-{time.monotonic_ns()}"
     return open_store(f"s3://ada/{prefix}?endpoint={endpoint}&region=us-east-1&path_style=true")
 
@@ -49,6 +49,18 @@ def test_a_large_file_is_put_and_read_in_pieces(store: ObjectStore, tmp_path: Pa
     pieces = list(store.chunks("large"))
     assert len(pieces) > 1
     assert b"".join(pieces) == source.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (5 << 20) + 7])
+def test_an_object_is_read_into_the_memory_it_is_to_lie_in(store: ObjectStore, size: int) -> None:
+    data = os.urandom(size)
+    store.put("key", memoryview(bytearray(data)), hashlib.sha256(data).hexdigest())
+    room = bytearray(size + 3)
+    pieces = [bytes(piece) for piece in store.chunks("key", memoryview(room))]
+    assert b"".join(pieces) == data == room[:size]
+    if size:
+        with pytest.raises(ObjectTooLargeError):
+            list(store.chunks("key", memoryview(bytearray(size - 1))))
 
 
 def test_a_second_put_replaces_the_object(store: ObjectStore) -> None:
@@ -234,6 +246,16 @@ def test_s3_without_credentials_says_which_variables_to_set(monkeypatch: pytest.
     monkeypatch.delenv("ADA_STORE_ACCESS_KEY", raising=False)
     with pytest.raises(StoreError, match="ADA_STORE_ACCESS_KEY"):
         open_store("s3://bucket/prefix?endpoint=http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("server", ["minio", "second"])
+def test_other_bytes_than_were_digested_are_refused_by_the_service(
+    request: pytest.FixtureRequest, server: str, credentials: None
+) -> None:
+    store = open_store(f"s3://ada/digests?endpoint={request.getfixturevalue(f'{server}_endpoint')}")
+    with pytest.raises(StoreError, match="refused"):
+        store.put("key", b"what arrives", hashlib.sha256(b"what was meant").hexdigest())
+    assert store.head("key") is None
 
 
 def test_wrong_credentials_are_refused_without_being_repeated(

@@ -1,5 +1,7 @@
 """A real MinIO behind a proxy that breaks things: a checkpoint is committed or absent, and the next one works."""
 
+import contextlib
+import hashlib
 import importlib.util
 import os
 import random
@@ -9,9 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from minio import time as sdk_time
 
 from ada_curriculum import s3
 from ada_curriculum.manifest import (
@@ -19,12 +24,17 @@ from ada_curriculum.manifest import (
     Manifest,
     StoredCheckpoint,
     checkpoint_prefix,
+    list_checkpoints,
     newest_whole,
     read_object,
     verify,
     write_checkpoint,
 )
+from ada_curriculum.retention import delete_checkpoint
 from ada_curriculum.store import ObjectExistsError, ObjectStore, StoreError, get, open_store
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.curriculum.conftest import running_minio, small_disk
 
 _spec = importlib.util.spec_from_file_location("faulty_proxy", Path(__file__).with_name("faulty_proxy.py"))
 assert _spec is not None and _spec.loader is not None
@@ -223,20 +233,115 @@ def test_a_store_without_conditional_puts_is_found_out_and_served_all_the_same(
     proxy.fault.strip = b"if-none-match"
     store = open_store(uris[0])
     commit(store, 10)
-    assert isinstance(store, s3.S3Store) and store._conditions.supported is False
+    assert isinstance(store, s3.S3Store) and store._service.conditions.supported is False
     with pytest.raises(ObjectExistsError):
         store.put_new("checkpoints/teacher/000000000000010-1/manifest.json", b"another")
     straight = open_store(uris[1])
     straight.put_new("x", b"x")
-    assert isinstance(straight, s3.S3Store) and straight._conditions.supported is True
+    assert isinstance(straight, s3.S3Store) and straight._service.conditions.supported is True
+
+
+@pytest.mark.parametrize("cuts", [1, 2])
+def test_a_download_that_breaks_off_goes_on_where_it_was(
+    uris: tuple[str, str], proxy: faulty_proxy.FaultyProxy, cuts: int
+) -> None:
+    through = open_store(uris[0])
+    large = os.urandom(3 << 20)
+    through.put("large", large)
+    proxy.drop()
+    proxy.fault.download_limit, proxy.fault.download_cuts = 1 << 20, cuts
+    room = memoryview(bytearray(len(large)))
+    digest = hashlib.sha256()
+    for piece in through.chunks("large", room):
+        digest.update(piece)
+    assert room == large and digest.digest() == hashlib.sha256(large).digest()
+    assert proxy.fault.download_cuts == 0
+    proxy.drop()
+    proxy.fault.download_cuts = 1 << 30
+    with pytest.raises(StoreError, match="large"):
+        list(through.chunks("large"))
+
+
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_a_clock_that_is_wrong_is_a_clear_error(
+    uris: tuple[str, str], monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    store = open_store(uris[1])
+    commit(store, 10)
+    right = sdk_time.utcnow
+    monkeypatch.setattr(sdk_time, "utcnow", lambda: right() + timedelta(minutes=minutes))
+    with pytest.raises(StoreError, match=r"RequestTimeTooSkewed.*clock is [+-](1199|1200|1201) s off the store's"):
+        store.put("key", b"x")
+    with pytest.raises(StoreError, match="RequestTimeTooSkewed"):
+        commit(store, 20)
+    monkeypatch.setattr(sdk_time, "utcnow", right)
+    assert newest_frames(store) == 10
+    commit(store, 30)
+    assert newest_frames(store) == 30
+
+
+@pytest.mark.parametrize("kind", ["minio", "directory"])
+def test_a_full_disk_fails_the_commit_and_room_mends_it(tmp_path: Path, credentials: None, kind: str) -> None:
+    with small_disk(tmp_path / "disk", 96) as disk, ExitStack() as servers:
+        where = disk / "store"
+        uri = where.as_uri()
+        if kind == "minio":
+            uri = f"s3://ada/full?endpoint={servers.enter_context(running_minio(where))}"
+        store = open_store(uri)
+        commit(store, 10)
+        filler = disk / "filler"
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
+                file.flush()
+        with pytest.raises(StoreError):
+            commit(store, 20)
+        assert newest_frames(store) == 10
+        filler.unlink()
+        works_within(60.0, lambda: commit(store, 30))
+        assert newest_frames(store) == 30
+        assert not [left for left in where.rglob("*") if left.parent.name == ".put"], (
+            "nothing half is left in a directory"
+        )
+
+
+def works_within(limit_s: float, attempt: Callable[[], object]) -> None:
+    """Try until it works; MinIO looks at the room on its disk from time to time only."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            attempt()
+            return
+        except (StoreError, CheckpointError):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
 
 def test_credentials_that_were_revoked_are_a_clear_error(
     uris: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADA_STORE_SECRET_KEY", "not any more")
-    with pytest.raises(StoreError, match="SignatureDoesNotMatch"):
+    with pytest.raises(StoreError, match=r"SignatureDoesNotMatch.*not or no longer good"):
         commit(open_store(uris[1]), 10)
+
+
+def test_credentials_that_are_revoked_in_mid_commit_leave_the_earlier_one(
+    uris: tuple[str, str], proxy: faulty_proxy.FaultyProxy
+) -> None:
+    through, straight = (open_store(uri) for uri in uris)
+    commit(through, 10)
+
+    def revoke(number: int) -> None:
+        proxy.fault.strip = b"authorization" if number >= begun + 3 else b""
+
+    begun = proxy.requests
+    proxy.fault.before_request = revoke
+    with pytest.raises(StoreError, match="AccessDenied"):
+        commit(through, 20)
+    proxy.fault = faulty_proxy.Fault()
+    assert newest_frames(straight) == 10
+    commit(through, 30)
+    assert newest_frames(straight) == 30
 
 
 WRITER = """
@@ -255,6 +360,35 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.parametrize("point", range(12))
+def test_a_writer_killed_before_any_request_of_a_commit_leaves_it_whole_or_absent(
+    uris: tuple[str, str], proxy: faulty_proxy.FaultyProxy, point: int
+) -> None:
+    straight = open_store(uris[1])
+    commit(straight, 10)
+    command = [sys.executable, "-c", WRITER, str(Path(__file__).parent), uris[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdin is not None and writer.stdout is not None
+        killed = threading.Event()
+
+        def kill(number: int) -> None:
+            if number > point and not killed.is_set():
+                killed.set()
+                os.kill(child, signal.SIGKILL)
+
+        writer.stdin.write("20\n")
+        writer.stdin.flush()
+        said = writer.stdout.readline().split()
+        child = int(said[2])
+        proxy.fault.before_request = kill
+        words = {tuple(line.split()[:2]) for line in iter(writer.stdout.readline, "killed 0 0\n")}
+        writer.stdin.close()
+    done = [10, *(int(frames) for word, frames in words if word == "done")]
+    begun = [20, *(int(frames) for word, frames in words if word == "begun")]
+    assert killed.is_set()
+    assert max(done) <= newest_frames(straight) <= max(begun)
+
+
 def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints_and_nothing_half(
     uris: tuple[str, str], proxy: faulty_proxy.FaultyProxy
 ) -> None:
@@ -266,11 +400,16 @@ def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints_and_nothing_half
     command = [sys.executable, "-c", WRITER, str(Path(__file__).parent), uris[0]]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdin is not None and writer.stdout is not None
-        for kill in range(1000 if LONG else 8):
+        commit_s = 0.0  # as long as the first one takes here
+        for kill in range(1001 if LONG else 9):
             writer.stdin.write(f"{1000 * (kill + 1)}\n")
             writer.stdin.flush()
             said = [writer.stdout.readline().split()]
-            time.sleep(rng.uniform(0, 0.8))
+            if kill == 0:
+                begun = time.monotonic()
+                said.append(writer.stdout.readline().split())
+                commit_s = time.monotonic() - begun
+            time.sleep(rng.uniform(0, 1.5 * commit_s))
             os.kill(int(said[0][2]), signal.SIGKILL)
             while said[-1][0] != "killed":
                 said.append(writer.stdout.readline().split())
@@ -279,5 +418,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints_and_nothing_half
             newest = newest_frames(straight)
             assert newest in {done, *under_way}, f"{done} was done, {under_way} were under way, {newest} is there"
             assert newest >= done, f"{done} was said to be done, {newest} is the newest that is there"
+            for older in list_checkpoints(straight, "teacher")[:-1]:
+                delete_checkpoint(straight, older)
         writer.stdin.close()
-    assert newest > 0
+    print(f"{kill + 1} kills; the newest of {len(under_way)} commits under way that became whole: {newest}")

@@ -170,7 +170,7 @@ class S3Store:
 
     def put(self, key: str, data: Data | Path, sha256: str | None = None) -> None:
         """Upload an object in one request; the service refuses it if other bytes arrive than were digested."""
-        self._put(key, data, sha256 or _digest(data))
+        self._put(key, data, sha256)
 
     def put_new(self, key: str, data: bytes) -> None:
         """Upload an object that must not be there yet: on condition if the service takes one, else after a look."""
@@ -179,40 +179,44 @@ class S3Store:
                 raise ObjectExistsError(f"object {key} in {self.uri} is there already")
             self.put(key, data)
             return
-        if not self._put(key, data, _digest(data), {"If-None-Match": "*"}) and get(self, key) != data:
+        if not self._put(key, data, None, {"If-None-Match": "*"}) and get(self, key) != data:
             # Equal bytes are ours: the answer to an earlier attempt was lost.
             raise ObjectExistsError(f"object {key} in {self.uri} is there already")
 
-    def _put(self, key: str, data: Data | Path, sha256: str, conditions: Mapping[str, str] = {}) -> bool:
+    def _put(self, key: str, data: Data | Path, sha256: str | None, conditions: Mapping[str, str] = {}) -> bool:
         """Upload an object; return False if a condition forbade it. Raises StoreError."""
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
-        if size > MAX_PUT_BYTES:
-            raise StoreError(f"object {key!r} has {size} bytes, more than the {MAX_PUT_BYTES} of one S3 request")
-        url = urlsplit(f"{self._address.bucket_url}/{quote(self._name(key), safe='/-_.~')}")
+        url = f"{self._address.bucket_url}/{quote(self._name(key), safe='/-_.~')}"
 
         def request() -> bool:
-            date = sdk_time.utcnow()
-            headers: dict[str, Any] = {
-                "Host": url.netloc,
-                "x-amz-content-sha256": sha256,
-                "x-amz-date": sdk_time.to_amz_date(date),
-            }
-            signed = sign_v4_s3(
-                method="PUT",
-                url=url,
-                region=self._address.region,
-                headers=headers,
-                credentials=self._service.credentials,
-                content_sha256=sha256,
-                date=date,
-            )
-            all_headers = {**signed, **conditions, "Content-Length": str(size)}
-            answer = self._service.http.urlopen("PUT", url.geturl(), body=_Body(data), headers=all_headers)
+            size = data.stat().st_size if isinstance(data, Path) else len(data)
+            if size > MAX_PUT_BYTES:
+                raise ValueError(f"{size} bytes are more than the {MAX_PUT_BYTES} of one S3 request")
+            headers = {**self._signed("PUT", url, sha256 or _digest(data)), **conditions, "Content-Length": str(size)}
+            answer = self._service.http.urlopen("PUT", url, body=_Body(data), headers=headers)
             if answer.status not in (WRITTEN, PRECONDITION_FAILED):
                 raise _refusal(answer)
             return answer.status == WRITTEN
 
         return self._ask(key, request)
+
+    def _signed(self, method: str, url: str, sha256: str) -> dict[str, str]:
+        """Return the headers that sign a request whose body has this digest."""
+        parts, date = urlsplit(url), sdk_time.utcnow()
+        headers: dict[str, Any] = {
+            "Host": parts.netloc,
+            "x-amz-content-sha256": sha256,
+            "x-amz-date": sdk_time.to_amz_date(date),
+        }
+        signed: dict[str, Any] = sign_v4_s3(
+            method=method,
+            url=parts,
+            region=self._address.region,
+            headers=headers,
+            credentials=self._service.credentials,
+            content_sha256=sha256,
+            date=date,
+        )
+        return signed
 
     def _has_conditional_puts(self) -> bool:
         """Return whether the service refuses to replace an object when asked not to; tried once."""
@@ -228,7 +232,7 @@ class S3Store:
         key = f"probes/conditional-put-{secrets.token_hex(8)}"
         self.put(key, b"first")
         try:
-            self._put(key, b"second", _digest(b"second"), {"If-None-Match": "*"})
+            self._put(key, b"second", None, {"If-None-Match": "*"})
             return get(self, key) == b"first"
         except StoreError as error:
             if isinstance(error.__cause__, S3Error) and error.__cause__.code in NOT_IMPLEMENTED:
@@ -243,24 +247,27 @@ class S3Store:
         for tries_left in reversed(range(RETRIES + 1)):
             response: Any = self._ask(key, partial(self._client.get_object, self._address.bucket, name, offset=begin))
             try:
-                if into is not None and (size := begin + int(response.headers["Content-Length"])) > len(into):
-                    raise ObjectTooLargeError(f"object {key} in {self.uri} has {size} bytes, room is for {len(into)}")
-                while piece := response.read(CHUNK_BYTES, decode_content=False):
-                    end = begin + len(piece)
-                    if into is None:
-                        yield piece
-                    else:
-                        into[begin:end] = piece
-                        yield into[begin:end]
-                    begin = end
+                if (length := response.headers.get("Content-Length")) is None:
+                    raise StoreError(f"store {self.uri} sends {key!r} without its length")
+                end = begin + int(length)
+                if into is not None and end > len(into):
+                    raise ObjectTooLargeError(f"object {key} in {self.uri} has {end} bytes, room is for {len(into)}")
+                while begin < end:
+                    size = min(CHUNK_BYTES, end - begin)
+                    piece = memoryview(bytearray(size)) if into is None else into[begin : begin + size]
+                    received = response._fp.readinto(piece)  # urllib3's own `readinto` copies twice
+                    if not received:
+                        raise urllib3.exceptions.IncompleteRead(begin, end - begin)
+                    yield piece[:received]
+                    begin += received
+                response.release_conn()
                 return
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 if not tries_left:
                     raise StoreError(f"store {self.uri} failed at {key!r}: {type(error).__name__}: {error}") from error
                 logger.info("the store broke off at byte %d of %s: %s", begin, key, error)
             finally:
-                response.close()
-                response.release_conn()
+                response.close()  # unless it was released
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return size and time of an object."""

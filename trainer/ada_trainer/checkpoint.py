@@ -318,7 +318,7 @@ class Committer:
         try:
             self.last = running.result()
         except (CheckpointError, StoreError) as error:
-            logger.error("commit failed: %s", error)
+            logger.error("commit failed, training goes on and it is tried again: %s", error)
 
     def commit_now(
         self,

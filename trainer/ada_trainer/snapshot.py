@@ -7,7 +7,7 @@
 A state is one or more safetensors files ("shards"), one behind the other, each beginning at a multiple of ALIGNMENT, so
 that they can be stored and fetched one by one, in parallel. The first one's header also holds the structure. Nothing is
 pickled, so a checkpoint can only ever be data. The files are written here and not by the safetensors library because
-that copies every tensor several times (docs/decisions/checkpoint-buffers.md); it can read them.
+that copies every tensor several times (docs/decisions/0008); it can read them.
 """
 
 import json
@@ -157,7 +157,7 @@ def unpack(data: Data) -> dict[Any, Any]:
             header.pop(METADATA, None)
             tensors |= {name: _view(entry, body) for name, entry in header.items()}
         snapshot = _decode(structure, tensors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
         raise SnapshotError(f"not a snapshot: {type(error).__name__}: {error}") from error
     if not isinstance(snapshot, dict):
         raise SnapshotError(f"a snapshot must be a dict, this one is a {type(snapshot).__name__}")
@@ -171,9 +171,10 @@ def shards(data: Data) -> Iterator[memoryview]:
     while begin < len(whole) or begin == 0:
         header, body = _read_header(whole[begin:])
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != METADATA]
-        end = len(whole) - len(body) + max(ends, default=0)
-        if end > len(whole):
-            raise SnapshotError(f"a shard ends at byte {end} of {len(whole)}")
+        data_begin = len(whole) - len(body)
+        end = data_begin + max(ends, default=0)
+        if not data_begin <= end <= len(whole):
+            raise SnapshotError(f"a shard's tensors end at byte {end}, not between {data_begin} and {len(whole)}")
         yield whole[begin:end]
         begin = _aligned(end, ALIGNMENT)
 
