@@ -389,6 +389,7 @@ def test_a_writer_killed_before_any_request_of_a_commit_leaves_it_whole_or_absen
     assert max(done) <= newest_frames(straight) <= max(begun)
 
 
+@pytest.mark.timeout(7200 if LONG else 300)
 def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints_and_nothing_half(
     uris: tuple[str, str], proxy: faulty_proxy.FaultyProxy
 ) -> None:

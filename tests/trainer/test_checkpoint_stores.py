@@ -27,7 +27,7 @@ parts = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(parts)
 
 LONG = bool(os.environ.get("ADA_TEST_LONG"))
-AWAY_S = 600.0 if LONG else 8.0
+AWAY_S = 600.0 if LONG else 5.0  # at least, and until a commit has failed
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,7 @@ def test_a_run_that_moves_from_store_to_store_learns_the_same_bytes(
     assert moving.curriculum.results == staying.curriculum.results != []
 
 
+@pytest.mark.timeout(1800 if LONG else 300)
 def test_training_goes_on_while_the_store_is_away_and_commits_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,16 +114,15 @@ def test_training_goes_on_while_the_store_is_away_and_commits_when_it_is_back(
         worker = run.start()
         training = threading.Thread(target=lambda: ended.append(worker.train()))
         training.start()
-        until(lambda: worker.committer.commits >= 2, 120.0)
+        until(lambda: worker.committer.commits >= 2, 280.0)
     committed, errors, frames = worker.committed_frames, worker.committer.errors, worker.counts.frames
     gone_at = time.monotonic()
     slowest_s = 0.0
-    while time.monotonic() < gone_at + AWAY_S:
+    while time.monotonic() < gone_at + AWAY_S or worker.committer.errors == errors:
         begin = time.monotonic()
-        until(lambda before=frames: worker.counts.frames > before, 30.0)
+        until(lambda before=frames: worker.counts.frames > before, 120.0)
         slowest_s = max(slowest_s, time.monotonic() - begin)
         frames = worker.counts.frames
-    assert worker.committer.errors > errors
     assert "commit failed" in caplog.text and "training goes on" in caplog.text
     with running_minio(folder, port):
         until(lambda: any(one.manifest.frames > frames for one in list_checkpoints(run.store, "teacher")), 120.0)
