@@ -19,10 +19,10 @@ CONFIG_KEY = "experiment.json"
 TOKEN_KEY = "token"
 CA_DIRECTORY = "/etc/ada-store"
 
-CURRICULUM_PORT = 7001  # requests, health and metrics
+CURRICULUM_PORT = 7001
 RENDEZVOUS_PORT = 7002
 SIMULATOR_PORT = 7003
-HEALTH_PORTS: dict[Part, int] = {"curriculum": 7001, "rendezvous": 7102, "simulator": 7103, "trainer": 7104}
+HEALTH_PORTS: dict[Part, int] = {"curriculum": 7101, "rendezvous": 7102, "simulator": 7103, "trainer": 7104}
 
 # A StatefulSet's pods carry its name and a ten-letter revision as one label, and a Job's pods add index and suffix:
 # 52 leaves room for both within the 63 letters of a label.

@@ -93,4 +93,6 @@ def test_the_programs_listen_where_the_manifests_expect_them():
     from ada_operator import names
 
     assert names.HEALTH_PORTS["trainer"] == importlib.import_module("ada_trainer.settings").HEALTH_PORT
-    assert importlib.import_module("ada_curriculum.__main__").PORT == names.CURRICULUM_PORT
+    curriculum = importlib.import_module("ada_curriculum.__main__")
+    assert curriculum.PORT == names.CURRICULUM_PORT
+    assert names.HEALTH_PORTS["curriculum"] == curriculum.HEALTH_PORT

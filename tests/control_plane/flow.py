@@ -35,7 +35,7 @@ from ada_curriculum.store import open_store
 NAME = "demo"
 FIRST_FRAMES, TEACHER_FRAMES, STUDENT_FRAMES = 250, 1000, 2000
 SCORE = 0.25  # share of the time in the goal that the played agent reaches
-CURRICULUM_PORT = 7001
+CURRICULUM_PORT, HEALTH_PORT = 7001, 7101
 
 
 def experiment(namespace: str) -> dict[str, Any]:
@@ -259,7 +259,7 @@ class Flow:
         if self._service is not None and self._service.poll() is not None:
             raise RuntimeError(f"the curriculum service ended: {(self.folder / 'curriculum.log').read_text()[-2000:]}")
         try:
-            with urllib.request.urlopen(f"http://{self.address}:{CURRICULUM_PORT}/healthz", timeout=5) as response:
+            with urllib.request.urlopen(f"http://{self.address}:{HEALTH_PORT}/healthz", timeout=5) as response:
                 return bool(response.status == 200)
         except OSError:
             return False

@@ -22,7 +22,7 @@ from ada_curriculum.store import ObjectStore, open_store
 from ada_curriculum.types import Lease, Result
 
 TOKEN = "a-token-of-the-test"
-START_LIMIT_S = 60.0
+START_LIMIT_S = 240.0
 SHARED_STAGES = [f"shared-{number}" for number in range(20)]  # one for each test that needs no service of its own
 
 
@@ -34,6 +34,7 @@ class Service:
     store: ObjectStore
     process: subprocess.Popen[bytes]
     port: int
+    health_port: int
     root: str  # ADA_STORE
     free_stages: list[str] = field(default_factory=lambda: list(SHARED_STAGES))
 
@@ -51,8 +52,8 @@ class Service:
         }
         (folder / "experiment.json").write_text(json.dumps(experiment))
         root = root or f"file://{folder}/store"
-        process, port = spawn(folder, root)
-        return cls(folder, open_store(root).child("n/x"), process, port, root)
+        process, port, health_port = spawn(folder, root)
+        return cls(folder, open_store(root).child("n/x"), process, port, health_port, root)
 
     def client(self, patience_s: float = 30.0) -> CurriculumClient:
         return CurriculumClient(f"127.0.0.1:{self.port}", TOKEN, patience_s)
@@ -60,7 +61,7 @@ class Service:
     def kill_and_start_again(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process, self.port = spawn(self.folder, self.root)
+        self.process, self.port, self.health_port = spawn(self.folder, self.root)
 
     def checkpoint(self, frames: int, generation: int = 1, stage: str = "teacher") -> StoredCheckpoint:
         """Commit what a trainer would."""
@@ -82,18 +83,19 @@ class Service:
         return checkpoint
 
 
-def spawn(folder: Path, root: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the service on a port of the kernel's choice, which it logs."""
+def spawn(folder: Path, root: str) -> tuple[subprocess.Popen[bytes], int, int]:
+    """Start the service on ports of the kernel's choice, which it logs."""
     environment = {**os.environ, "ADA_TOKEN": TOKEN, "ADA_STORE": root, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ada_curriculum", "--experiment", str(folder / "experiment.json")]
+    command += ["--host", "127.0.0.1", "--port", "0", "--health-port", "0"]
     log = folder / f"log-{time.monotonic_ns()}"
     with log.open("wb") as file:
-        process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", "0"], env=environment, stderr=file)
+        process = subprocess.Popen(command, env=environment, stderr=file)
     deadline = time.monotonic() + START_LIMIT_S
-    while not (found := re.search(r"listening on .*:(\d+)", log.read_text())):
+    while not (found := re.search(r"listening on .*:(\d+), .* port (\d+)", log.read_text())):
         assert process.poll() is None and time.monotonic() < deadline, f"service did not start: {log.read_text()}"
         time.sleep(0.02)
-    return process, int(found[1])
+    return process, int(found[1]), int(found[2])
 
 
 @pytest.fixture
@@ -302,8 +304,8 @@ def test_the_episodes_of_a_group_that_is_gone_are_played_again_for_the_filter(st
         again = client.lease("teacher", 2, "0", 20)
         assert {(one.task, one.policy) for one in again} == {(one.task, one.policy) for one in lost}
         client.report("teacher", 2, "0", results_of(again))
-        assert metric(client, 'ada_curriculum_results_total{fate="expired",stage="teacher"}') == 20
-        assert metric(client, 'ada_curriculum_figure{name="candidates",stage="teacher"}') == 0
+        assert metric(service, 'ada_curriculum_results_total{fate="expired",stage="teacher"}') == 20
+        assert metric(service, 'ada_curriculum_figure{name="candidates",stage="teacher"}') == 0
         lost = client.lease("teacher", 2, "0", 20)
         checkpoint = service.checkpoint(0, generation=2)
         client.restore("teacher", 2, checkpoint.uri, checkpoint.digest)
@@ -346,9 +348,9 @@ def test_an_older_generation_is_refused_everywhere(shared: Service, stage: str) 
         assert progress_of(client, stage).phase == "training"
 
 
-def metric(client: CurriculumClient, name: str) -> float:
+def metric(service: Service, name: str) -> float:
     """Return a metric of the experiment; its name is left out of the labels."""
-    page = client._ask("GET", "/metrics").decode().replace('experiment="n/x",', "")
+    page = raw(service, "GET", "/metrics", token=None, port=service.health_port)[1].replace('experiment="n/x",', "")
     found = re.search(rf"^{re.escape(name)} (\S+)$", page, re.MULTILINE)
     assert found, name
     return float(found[1])
@@ -360,9 +362,9 @@ def test_a_report_that_comes_twice_counts_once(shared: Service, stage: str) -> N
         results = results_of(client.lease(stage, 1, "0", 10))
         client.report(stage, 1, "0", results)
         client.report(stage, 1, "0", results)
-        assert metric(client, f'ada_curriculum_results_total{{fate="applied",stage="{stage}"}}') == 10
-        assert metric(client, f'ada_curriculum_results_total{{fate="ignored",stage="{stage}"}}') == 10
-        assert metric(client, f'ada_curriculum_archive_tasks{{stage="{stage}"}}') == 10
+        assert metric(shared, f'ada_curriculum_results_total{{fate="applied",stage="{stage}"}}') == 10
+        assert metric(shared, f'ada_curriculum_results_total{{fate="ignored",stage="{stage}"}}') == 10
+        assert metric(shared, f'ada_curriculum_archive_tasks{{stage="{stage}"}}') == 10
 
 
 def test_a_suspended_stage_is_told_to_commit_and_stop_until_a_group_begins_again(shared: Service, stage: str) -> None:
@@ -378,8 +380,10 @@ def test_a_suspended_stage_is_told_to_commit_and_stop_until_a_group_begins_again
         assert not client.advance(stage, 2, 20, 2).stop
 
 
-def raw(service: Service, method: str, path: str, body: bytes = b"", token: str | None = TOKEN) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+def raw(
+    service: Service, method: str, path: str, body: bytes = b"", token: str | None = TOKEN, port: int | None = None
+) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port or service.port, timeout=30)
     try:
         connection.request(method, path, body, {} if token is None else {"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
@@ -388,14 +392,19 @@ def raw(service: Service, method: str, path: str, body: bytes = b"", token: str 
         connection.close()
 
 
-def test_without_the_token_nothing_but_health_and_metrics_is_answered(start: Callable[..., Service]) -> None:
+def test_health_and_metrics_have_a_port_of_their_own_and_need_no_token(
+    start: Callable[..., Service],
+) -> None:
     service = start()
     for token in (None, "", "another-token", TOKEN + "x", "\u00e9"):
         for method, path in (("GET", "/v1/progress"), ("POST", "/v1/register"), ("GET", "/v1/nothing")):
             status, text = raw(service, method, path, token=token)
             assert status == 401 and TOKEN not in text
-    assert raw(service, "GET", "/healthz", token=None)[0] == 200
-    assert raw(service, "GET", "/metrics", token=None)[0] == 200
+            assert raw(service, method, path, token=token, port=service.health_port)[0] == 404
+    for path in ("/healthz", "/metrics"):
+        assert raw(service, "GET", path, token=None, port=service.health_port)[0] == 200
+        assert raw(service, "GET", path, token=None)[0] == 401
+        assert raw(service, "GET", path)[0] == 404
 
 
 LEASE = {"stage": "teacher", "generation": 1, "worker": "0", "count": 1}
@@ -440,7 +449,7 @@ def test_a_result_of_the_wrong_length_applies_nothing_of_its_report(shared: Serv
         broken = Result(bad.lease, (*bad.returns, 0.1), bad.fitness, bad.timesteps)
         with pytest.raises(CurriculumRefused, match="returns"):
             client.report(stage, 1, "0", [good, broken])
-        assert metric(client, f'ada_curriculum_results_total{{fate="applied",stage="{stage}"}}') == 0
+        assert metric(shared, f'ada_curriculum_results_total{{fate="applied",stage="{stage}"}}') == 0
 
 
 def test_sigterm_ends_the_service_with_the_code_for_told_to_stop(start: Callable[..., Service]) -> None:
@@ -457,7 +466,7 @@ def test_the_client_waits_for_a_service_that_comes_back(start: Callable[..., Ser
 
     def bring_back(pause: float) -> None:
         pauses.append(pause)
-        service.process, service.port = spawn(service.folder, service.root)
+        service.process, service.port, service.health_port = spawn(service.folder, service.root)
         client.address = f"127.0.0.1:{service.port}"
 
     client = CurriculumClient(f"127.0.0.1:{service.port}", TOKEN, sleep=bring_back)

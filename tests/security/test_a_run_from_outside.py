@@ -19,7 +19,7 @@ from ada_sim.client import SimulatorClient, SimulatorRefused
 pytestmark = pytest.mark.timeout(900)  # a first start compiles the simulator
 
 CURRICULUM, STORE, FRAMES = 7001, 7002, 7003
-HEALTH = {7102, 7103, 7104}  # rendezvous, simulator, trainer
+HEALTH = {7101, 7102, 7103, 7104}  # curriculum, rendezvous, simulator, trainer
 ROUTES = re.compile(r'web\.(get|post)\("(/v1/[a-z]+)"')
 ROOT = Path(__file__).parents[2]
 
@@ -124,7 +124,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(run, ports):
     with socket.create_connection((address_of(ports, FRAMES), FRAMES), timeout=10) as connection:
         connection.sendall(struct.pack("<4sHBBIIQ", b"ADAS", 2, 1, 0, 2**32 - 1, 1, 1))
         assert len(connection.recv(1 << 16)) > 0
-    assert ask(address, CURRICULUM, "/healthz")[0] == 200, "it lives on"
+    assert ask(address, 7101, "/healthz")[0] == 200, "it lives on"
 
 
 def test_nothing_that_a_run_leaves_holds_a_secret(run, ports):

@@ -21,7 +21,7 @@ from ada_curriculum.store import ObjectStore, StoreError, open_store
 from ada_sim.tasks.source import TaskSource
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_STOPPED, EXIT_CONFIGURATION = 1, 2, 75, 78
-PORT = 7001
+PORT, HEALTH_PORT = 7001, 7101
 SHUTDOWN_S = 1.0  # for requests under way
 STORE_ATTEMPTS = 5
 
@@ -62,8 +62,8 @@ def restore(service: CurriculumService) -> None:
             time.sleep(2.0**attempt)
 
 
-async def serve(service: CurriculumService, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT: direct lines and HTTP on one port."""
+async def serve(service: CurriculumService, host: str, port: int, health_port: int) -> None:
+    """Serve until SIGTERM or SIGINT: direct lines and HTTP on one port, health and metrics on another."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,11 +73,16 @@ async def serve(service: CurriculumService, host: str, port: int) -> None:
     http = runner.server
     assert http is not None, "a runner that is set up has a server"
     listener = await loop.create_server(lambda: service.door(http), host, port, reuse_address=True, backlog=1024)
-    logger.info("listening on %s:%d", host, listener.sockets[0].getsockname()[1])
+    health = web.AppRunner(service.health_page(), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await health.setup()
+    await web.TCPSite(health, host, health_port, reuse_address=True).start()  # last: who is healthy serves
+    port, health_port = listener.sockets[0].getsockname()[1], health.addresses[0][1]
+    logger.info("listening on %s:%d, for probes and scrapers on port %d", host, port, health_port)
     await stop.wait()
     listener.close()
     service.hang_up()
     await runner.cleanup()
+    await health.cleanup()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--experiment", type=Path, required=True, help="JSON or YAML file of the experiment")
     parser.add_argument("--host", default=os.environ.get("ADA_HOST", "0.0.0.0"), help="address to listen on")
     parser.add_argument("--port", type=int, default=PORT, help="port to listen on")
+    parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="port of /healthz and /metrics; 0 for any")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Until the loop takes over, a SIGTERM must end the process too, with the code that says so.
@@ -93,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         service = make_service(load(options.experiment))
         restore(service)
-        asyncio.run(serve(service, options.host, options.port))
+        asyncio.run(serve(service, options.host, options.port, options.health_port))
     except (ConfigurationError, InvalidExperiment, SnapshotError) as error:
         print(f"ada_curriculum: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIGURATION

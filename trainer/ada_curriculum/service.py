@@ -78,18 +78,10 @@ class CurriculumService:
                 self._order.append(name)
 
     def application(self) -> web.Application:
-        """Return the web application."""
+        """Return the web application that answers requests."""
         application = web.Application(client_max_size=requests.MAX_BODY_BYTES, middlewares=[self._guard])
-        registry = CollectorRegistry()
-        registry.register(self._metrics)
-
-        async def metrics(request: web.Request) -> web.Response:
-            return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
         application.add_routes(
             [
-                web.get("/healthz", self._health),
-                web.get("/metrics", metrics),
                 web.get("/v1/progress", self._progress),
                 web.get("/v1/snapshot", self._snapshot),
                 web.get("/v1/history", self._history),
@@ -104,6 +96,18 @@ class CurriculumService:
                 web.post("/v1/suspend", self._suspend),
             ]
         )
+        return application
+
+    def health_page(self) -> web.Application:
+        """Return the web application for probes and scrapers; it answers anybody, so it has a port of its own."""
+        registry = CollectorRegistry()
+        registry.register(self._metrics)
+
+        async def metrics(request: web.Request) -> web.Response:
+            return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        application = web.Application()
+        application.add_routes([web.get("/healthz", self._health), web.get("/metrics", metrics)])
         return application
 
     def door(self, http: Callable[[], asyncio.Protocol]) -> Door:
@@ -134,7 +138,7 @@ class CurriculumService:
     ) -> web.StreamResponse:
         """Check the token, and turn every refusal into a status with a message."""
         sent = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        if request.path.startswith("/v1/") and not hmac.compare_digest(sent, self._authorization):
+        if not hmac.compare_digest(sent, self._authorization):
             return _error(401, "the request carries no token, or not this experiment's")
         try:
             return await handler(request)

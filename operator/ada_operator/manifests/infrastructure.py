@@ -102,7 +102,7 @@ def stateful_set(
     }
 
 
-CURRICULUM_PORTS = {"http": names.CURRICULUM_PORT}
+CURRICULUM_PORTS = {"http": names.CURRICULUM_PORT, "health": names.HEALTH_PORTS["curriculum"]}
 RENDEZVOUS_PORTS = {"store": names.RENDEZVOUS_PORT, "health": names.HEALTH_PORTS["rendezvous"]}
 
 
@@ -136,8 +136,7 @@ def network_policy(experiment: AdaExperiment, platform: Platform) -> Manifest:
     """Return the policy under which only the experiment's own pods, the operator and scrapers reach its pods."""
     pods = {names.EXPERIMENT_LABEL: names.scope(experiment.metadata.name)}
     ingress: list[Manifest] = [{"from": [{"podSelector": {"matchLabels": pods}}]}]
-    health = sorted(set(names.HEALTH_PORTS.values()) - {names.CURRICULUM_PORT})
-    ingress.append({"ports": [{"protocol": "TCP", "port": port} for port in health]})
+    ingress.append({"ports": [{"protocol": "TCP", "port": port} for port in sorted(names.HEALTH_PORTS.values())]})
     asked: Manifest = {"ports": [{"protocol": "TCP", "port": names.CURRICULUM_PORT}]}
     if platform.operator_namespace:
         space = {"matchLabels": {"kubernetes.io/metadata.name": platform.operator_namespace}}
