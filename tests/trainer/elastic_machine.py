@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ada_api.operations import Retention
 from ada_api.progress import StageProgress
 from ada_curriculum.client import CurriculumClient, CurriculumError
 from ada_curriculum.manifest import Manifest, list_checkpoints, newest_whole
@@ -42,7 +43,8 @@ class Machine:
             within: by name of a program, the command that starts it and takes its place.
         """
         experiment = parts.tiny_experiment(frames)
-        rule = experiment.spec.checkpoint.model_copy(update={"interval_seconds": commit_every_s})
+        kept = Retention(last=10_000)  # all: they tell whether two groups ever committed
+        rule = experiment.spec.checkpoint.model_copy(update={"interval_seconds": commit_every_s, "retention": kept})
         experiment = experiment.model_copy(update={"spec": experiment.spec.model_copy(update={"checkpoint": rule})})
         self.directory = directory
         self.experiment = directory / "experiment.json"
@@ -150,6 +152,20 @@ def committed_frames(machine: Machine) -> int:
 def commits(machine: Machine) -> list[Manifest]:
     """Return the manifests of what is committed, in the order in which they were."""
     return sorted((one.manifest for one in list_checkpoints(machine.store, "teacher")), key=lambda one: one.time)
+
+
+def one_chain(machine: Machine) -> list[Manifest]:
+    """Return all that was ever committed, having seen that no two groups committed by turns and no frame fell back."""
+    made = commits(machine)
+    order = [(one.generation, one.frames, one.updates) for one in made]
+    assert order == sorted(set(order)), f"generations are not one after the other: {order}"
+    frames = [one.frames for one in made]
+    assert frames == sorted(set(frames)), f"committed frames were lost: {order}"
+    generation = {one.digest: one.manifest.generation for one in list_checkpoints(machine.store, "teacher")}
+    for one in made:
+        began = 0 if one.resumed_from is None else generation[one.resumed_from.digest]
+        assert began < one.generation, f"generation {one.generation} began from a commit of generation {began}"
+    return made
 
 
 def goes_on(here: Machine, generation: int, frames: int, workers: int = 2) -> None:

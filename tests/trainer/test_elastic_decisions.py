@@ -2,6 +2,11 @@
 
 import argparse
 import importlib.util
+import inspect
+import os
+import subprocess
+import sys
+import threading
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +16,13 @@ from typing import Any
 import pytest
 from torch.distributed import HashStore, TCPStore
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.rendezvous import RendezvousParameters, dynamic_rendezvous
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from ada_api.stages import CheckpointReference
 from ada_trainer import resuming
-from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent, remaining_restarts
+from ada_trainer.elastic import watchdog as watchdogs
+from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent, leave_out_call_stacks, remaining_restarts
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.processes import own_address, split_address
 from ada_trainer.elastic.verdict import agent_exit_code
@@ -64,6 +72,16 @@ def test_a_leader_that_dies_right_after_the_meeting_breaks_it_off_and_ends_nobod
         agent._rendezvous(met)
 
 
+def test_a_node_that_is_slow_to_join_needs_no_walk_through_the_stack_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamic_rendezvous, "get_method_name", dynamic_rendezvous.get_method_name)  # as it was, later
+    leave_out_call_stacks()
+    monkeypatch.setattr(inspect, "stack", lambda *_: pytest.fail("the shared state changes meanwhile"))
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    parameters = RendezvousParameters("c10d", f"127.0.0.1:{server.port}", "x", 1, 1, "127.0.0.1", is_host="0")
+    met = get_rendezvous_handler(parameters).next_rendezvous()
+    assert (met.rank, met.world_size) == (0, 1)
+
+
 def test_a_peer_is_silent_when_its_beat_stands_still() -> None:
     listener = Listener(silence_s=15.0)
     listener.hear(1, b"1", 0.0)
@@ -90,19 +108,79 @@ def test_a_step_may_take_ten_times_the_longest_but_at_least_the_patience() -> No
 
 
 def test_the_watchdog_ends_a_worker_whose_peer_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[int] = []
     verdict = tmp_path / "error.json"
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(verdict))
+    monkeypatch.setattr(watchdogs, "BEAT_S", 0.05)
+    assert ended_by(HashStore(), patience_s=60.0, silence_s=0.5) == [EXIT_REGROUP]
+    assert "silent" in verdict.read_text()
+
+
+class BlockedStore(HashStore):
+    """A store that was cut off: no answer and no error."""
+
+    def clone(self) -> "BlockedStore":
+        return self
+
+    def set(self, key: str, value: str) -> None:
+        threading.Event().wait(30)
+
+
+def test_who_is_cut_off_from_the_store_blames_no_peer_and_yet_sees_its_own_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(verdict))
+    monkeypatch.setattr(watchdogs, "BEAT_S", 0.05)
+    assert ended_by(BlockedStore(), patience_s=1.0, silence_s=0.1) == [EXIT_TROUBLE]
+    assert "this worker hangs" in verdict.read_text()
+
+
+def ended_by(store: Any, patience_s: float, silence_s: float) -> list[int]:
+    """Return the exit codes with which a watchdog ended the first of two workers; the other never beats."""
+    ended: list[int] = []
 
     def end(code: int) -> None:
         ended.append(code)
         watchdog._over.set()
 
-    watchdog = Watchdog(HashStore(), 0, 2, patience_s=60.0, silence_s=0.01, end=end)
+    watchdog = Watchdog(store, 0, 2, patience_s=patience_s, silence_s=silence_s, end=end)
     watchdog.start()
-    watchdog._thread.join(timeout=30)
-    assert ended == [EXIT_REGROUP]
-    assert "silent" in verdict.read_text()
+    watchdog._thread.join(timeout=60)
+    return ended
+
+
+def test_peers_have_a_moment_when_the_store_is_back() -> None:
+    listener = Listener(silence_s=10.0)
+    listener.hear(1, b"1", 0.0)
+    listener.forgive(60.0)
+    assert listener.silent(69.0) == []
+    listener.hear(1, b"1", 70.0)
+    assert listener.silent(71.0) == [1]
+
+
+JOINING = """
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+import loop_parts
+from ada_trainer.loop import run
+settings = loop_parts.settings_of(loop_parts.tiny_experiment(), Path(sys.argv[2]), rendezvous_address=sys.argv[3])
+run(settings, threading.Event())
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_peer_that_dies_while_the_workers_connect_is_missed_long_before_a_collective_would_give_up(
+    tmp_path: Path,
+) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store.set("ada/tiny-1/met/here/1", "1")  # and that is the last of worker 1
+    environment = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "ADA_MEMBERSHIP": "met"}
+    arguments = [str(Path(__file__).with_name("loop_parts.py")), str(tmp_path), f"127.0.0.1:{store.port}"]
+    worker = subprocess.run(
+        [sys.executable, "-c", JOINING, *arguments], env={**os.environ, **environment}, timeout=240, check=False
+    )
+    assert worker.returncode == EXIT_REGROUP
 
 
 def test_a_roll_back_happens_once_and_later_members_go_on_from_what_followed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ada_curriculum.manifest import newest_whole
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.trainer.elastic_machine import Machine, committed_frames, goes_on, is_gone
+from tests.trainer.elastic_machine import Machine, committed_frames, goes_on, is_gone, one_chain
 
 LONG = pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
 
@@ -51,6 +51,7 @@ def test_a_group_goes_on_after_a_worker_is_killed_and_ends_the_stage(machine: Ca
     assert here.store.head("run/teacher-2.json") is not None, "each membership says where its numbers come from"
     log = (here.directory / "node-0.log").read_text() + (here.directory / "node-1.log").read_text()
     assert "goes on from the memory of worker" in log, "nothing was committed, and yet nothing is begun anew"
+    one_chain(here)
 
 
 @pytest.mark.timeout(600)
@@ -80,6 +81,7 @@ def test_a_dead_node_is_left_behind_taken_back_and_all_stop_with_a_commit(machin
     here.until("and moves", lambda: here.progress().frames > stopped_at)
     log = (here.directory / "node-0.log").read_text()
     assert f"{stopped_at:015d}" in log.rpartition("starts from")[2], log
+    one_chain(here)
 
 
 @LONG
@@ -103,6 +105,7 @@ def test_a_group_goes_through_a_hang_and_the_loss_of_all_its_workers(machine: Ca
     here.until("a new generation", lambda: here.progress().generation > before.generation)
     assert here.progress().frames >= committed, "nothing committed is lost when all workers are"
     goes_on(here, before.generation, before.frames)
+    one_chain(here)
 
 
 @LONG
@@ -116,6 +119,7 @@ def test_a_group_meets_again_when_the_rendezvous_store_was_lost(machine: Callabl
     time.sleep(2)
     here.start("rendezvous", 2, "ada_trainer", "rendezvous")
     goes_on(here, before.generation, committed)
+    one_chain(here)
 
 
 @LONG
@@ -140,6 +144,10 @@ def test_kills_one_after_the_other_lose_a_moment_at_most(machine: Callable[..., 
         lost.append(max(0, before.frames - max(begun)))
         after = here.progress()
         here.until("some updates", lambda seen=after: here.progress().updates > seen.updates + 5)
+    for node in range(2):
+        here.processes[f"node-{node}"].terminate()
+    assert [here.wait(f"node-{node}") for node in range(2)] == [75, 75], here.logs()
+    assert one_chain(here)[-1].frames == here.progress().frames
     assert max(lost) <= 20 * 40, "no more is lost than a moment's updates: snapshots are taken for 5% of the time"
     print("seconds from kill -9 to the next update:", " ".join(f"{one:.1f}" for one in sorted(seconds)))
     print("frames lost:", " ".join(map(str, sorted(lost))), "at 40 an update")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ada_trainer.elastic.memory import SLOTS_VARIABLE, make_slots
 from ada_trainer.elastic.names import AGENT_VARIABLE
 from ada_trainer.elastic.processes import own_address, split_address, wait_for_listener
-from ada_trainer.elastic.template import member, start_template
+from ada_trainer.elastic.template import member, start_template, wait_for_template
 from ada_trainer.elastic.verdict import agent_exit_code
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, NodePage
@@ -158,10 +158,11 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         RendezvousConnectionError,
         RendezvousTimeoutError,
     )
-    from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRendezvousHandler
 
-    from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent
+    from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent, forget, leave_out_call_stacks
 
+    leave_out_call_stacks()
+    wait_for_template()
     host, port = split_address(settings.rendezvous_address)
     handler: RendezvousHandler | None = None
     try:
@@ -200,12 +201,10 @@ def run_agent(settings: Settings, arguments: list[str], scratch: Path, page: Nod
         logger.info("told to stop by signal %s; the workers have left", error.sigval)
         return EXIT_STOPPED
     except RendezvousConnectionError as error:
-        if handler is not None:
-            handler.shutdown()  # ends the heartbeats; there is no store to close the rendezvous in
+        forget(handler)
         raise StoreLostError(f"the rendezvous store at {settings.rendezvous_address} is lost: {error}") from error
     except MeetingBrokenError as error:
-        if isinstance(handler, DynamicRendezvousHandler):
-            handler._stop_heartbeats()  # so the others forget this member; closing would end the meeting for all
+        forget(handler)
         raise StoreLostError(f"the meeting at {settings.rendezvous_address} broke off: {error}") from error
     except (RendezvousClosedError, RendezvousTimeoutError) as error:
         say(f"rendezvous {settings.rendezvous_id}: {type(error).__name__}: {error}")

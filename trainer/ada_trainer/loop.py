@@ -135,14 +135,15 @@ def exit_code(error: Exception, told: threading.Event) -> int:
 def run(settings: Settings, told: threading.Event) -> int:
     """Join the group, train, and return the exit code."""
     patience_s = float(settings.experiment.spec.failure_policy.stall_seconds)
-    group = groups.join(settings.rendezvous_address, settings.rendezvous_id, patience_s, os.environ)
-    # Until here a signal simply ends the process: nothing is to be committed, and waiting for peers can't be ended.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: told.set())
+    group = groups.join(settings.rendezvous_address, settings.rendezvous_id, os.environ)
     watchdog = None
     if group.membership is not None:
         watchdog = Watchdog(group.membership, group.rank, group.world_size, patience_s)
         watchdog.start()
+        groups.connect(group, patience_s)
+    # Until here a signal simply ends the process: nothing is to be committed, and waiting for peers can't be ended.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: told.set())
     client = CurriculumClient(settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S)
     store = open_store(settings.store_uri)
     slots = memory.own_slots(os.environ, group.local_rank)

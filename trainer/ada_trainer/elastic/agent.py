@@ -15,6 +15,7 @@ from typing import Any
 from torch.distributed import DistNetworkError, DistStoreError
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.rendezvous import RendezvousHandler, dynamic_rendezvous
 
 from ada_trainer.elastic.names import MEMBERSHIP_KEY, MEMBERSHIP_VARIABLE
 from ada_trainer.elastic.processes import is_stopped
@@ -85,6 +86,22 @@ class TrainerAgent(LocalElasticAgent):
             self._remaining_restarts = remaining_restarts(self._remaining_restarts, codes)
             self._restarts["regrouped" if asks_to_regroup(codes) else "failed"] += 1
         return result
+
+
+def leave_out_call_stacks() -> None:
+    """Have torch's rendezvous not look up the name of the method that is at work, for events that nobody reads.
+
+    It walks the stack and all loaded modules for that, twice, after it has read the shared state and before it writes
+    its own change, which counts only if nobody has written meanwhile. Others write once a second to say that they live.
+    Where the walk takes longer than that, on a machine that has much to do, a node that comes can try for ever.
+    """
+    dynamic_rendezvous.get_method_name = lambda depth=2: "rendezvous"
+
+
+def forget(handler: RendezvousHandler | None) -> None:
+    """Let the others forget this node as it was at a meeting; closing the meeting would end it for all of them."""
+    if isinstance(handler, dynamic_rendezvous.DynamicRendezvousHandler):
+        handler._stop_heartbeats()
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

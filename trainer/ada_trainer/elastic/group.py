@@ -19,7 +19,7 @@ from ada_trainer.snapshot import Data, memory_of
 
 STORE_TIMEOUT_S = 60.0
 BROADCAST_BYTES = 64 << 20  # at once
-JOIN_S = 120.0  # between the first and the last worker of a membership
+JOIN_S = 60.0  # between the first and the last worker of a membership, all of which are copies of what is loaded
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,11 @@ def _collective(run: Callable[[], object]) -> None:
         raise RegroupError(f"a peer left the group: {str(error).splitlines()[0]}") from error
 
 
-def join(rendezvous_address: str, rendezvous_id: str, timeout_s: float, environment: Mapping[str, str]) -> Group:
-    """Become a member of the group that the agent put into the environment. Raises RegroupError."""
+def join(rendezvous_address: str, rendezvous_id: str, environment: Mapping[str, str]) -> Group:
+    """Become a member of the group that the agent put into the environment, once all are here.
+
+    Nothing can be agreed on before `connect`. Raises RegroupError.
+    """
     rank, world_size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     local_rank = int(environment["LOCAL_RANK"])
     host, port = split_address(rendezvous_address)
@@ -120,13 +123,27 @@ def join(rendezvous_address: str, rendezvous_id: str, timeout_s: float, environm
             torch.cuda.set_device(device)
         membership.set(f"here/{rank}", "1")
         membership.wait([f"here/{peer}" for peer in range(world_size)], timedelta(seconds=JOIN_S))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            store=PrefixStore("collectives", membership),
-            rank=rank,
-            world_size=world_size,
-            timeout=timedelta(seconds=timeout_s),
-        )
     except (RuntimeError, ValueError) as error:
         raise RegroupError(f"could not join the group of {world_size}: {str(error).splitlines()[0]}") from error
     return Group(rank, world_size, local_rank, device, rendezvous, membership)
+
+
+def connect(group: Group, timeout_s: float) -> None:
+    """Connect the members to each other. Raises RegroupError.
+
+    A peer that dies meanwhile is not noticed here for `timeout_s`: watch them (watchdog.py) from before this on.
+
+    Args:
+        timeout_s: for this, and for every collective after it.
+    """
+    assert group.membership is not None, "who has no store is alone"
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if group.device.type == "cuda" else "gloo",
+            store=PrefixStore("collectives", group.membership),
+            rank=group.rank,
+            world_size=group.world_size,
+            timeout=timedelta(seconds=timeout_s),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RegroupError(f"the {group.world_size} workers did not connect: {str(error).splitlines()[0]}") from error

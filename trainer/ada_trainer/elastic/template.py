@@ -4,6 +4,7 @@ Loading torch costs seconds of processor time, and every membership starts its w
 `multiprocessing`'s fork server does the copying; it computes nothing and opens no device, so its copies are clean.
 """
 
+import multiprocessing
 import os
 from multiprocessing import forkserver
 
@@ -18,6 +19,17 @@ def start_template() -> None:
     """Start the template of this agent's workers; the environment must be complete. It ends with the agent."""
     forkserver.set_forkserver_preload([PRELOADED])
     forkserver.ensure_running()
+
+
+def wait_for_template() -> None:
+    """Wait until the template has loaded everything: who meets the others before that keeps all of them waiting."""
+    copy = multiprocessing.get_context("forkserver").Process(target=be_ready)
+    copy.start()
+    copy.join()
+
+
+def be_ready() -> None:
+    """Do nothing, as a copy of the template, which makes none before it is loaded."""
 
 
 def member(*arguments: str) -> None:

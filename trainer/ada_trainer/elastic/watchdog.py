@@ -45,6 +45,11 @@ class Listener:
         if rank not in self.heard or self.heard[rank][0] != beat:
             self.heard[rank] = (beat, now)
 
+    def forgive(self, now: float) -> None:
+        """Take all peers as heard just now."""
+        for rank, (beat, _) in self.heard.items():
+            self.heard[rank] = (beat, now)
+
     def silent(self, now: float) -> list[int]:
         """Return the peers that have not beaten for too long."""
         return [rank for rank, (_, moment) in sorted(self.heard.items()) if now - moment > self.silence_s]
@@ -69,7 +74,7 @@ class StepClock:
 
 
 class Watchdog:
-    """A thread that beats, listens, and ends the process if it must."""
+    """A thread that beats and listens, and one that ends the process if it must."""
 
     def __init__(
         self,
@@ -90,13 +95,16 @@ class Watchdog:
         self._end = end
         self._clock = clock
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="watchdog")
+        self._exchanged_at = clock()
+        self._beats = threading.Thread(target=self._beat, daemon=True, name="beats")
+        self._thread = threading.Thread(target=self._judge, daemon=True, name="watchdog")
 
     def start(self) -> None:
         """Begin to beat and to listen."""
         now = self._clock()
         for peer in self._peers:
             self._listener.hear(peer, b"", now)
+        self._beats.start()
         self._thread.start()
 
     def step(self) -> None:
@@ -106,33 +114,39 @@ class Watchdog:
     def stop(self) -> None:
         """Stop watching; the process is about to end well."""
         self._over.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5 * BEAT_S)
+        for thread in (self._beats, self._thread):
+            if thread.is_alive():
+                thread.join(timeout=5 * BEAT_S)
 
-    def _run(self) -> None:
-        beats, listening = 0, True
+    def _beat(self) -> None:
+        """Beat and listen until the store is lost. A store that can't be reached may keep this waiting for long."""
+        beats = 0
         while not self._over.wait(BEAT_S):
             beats += 1
-            if listening:
-                listening = self._exchange(beats)
-            now = self._clock()
-            # Without the store nobody can be heard; the agent notices its loss too and stops the workers in order.
-            if listening and (silent := self._listener.silent(now)):
-                self._abort(f"workers {silent} were silent for {self._listener.silence_s:g} s", EXIT_REGROUP)
-            if (overdue := self._steps.overdue_s(now)) > 0:
-                self._abort(f"a step is overdue by {overdue:.0f} s; this worker hangs", EXIT_TROUBLE)
+            try:
+                self._exchange(beats)
+            except RuntimeError as error:
+                # The agent notices the loss too and stops the workers in order.
+                logger.warning("rendezvous store lost, peers are no longer watched: %s", str(error).splitlines()[0])
+                return
 
-    def _exchange(self, beats: int) -> bool:
-        """Beat and listen; returns whether the store still answers."""
-        try:
-            self._store.set(f"beat/{self._rank}", str(beats))
-            for peer in self._peers:
-                if self._store.check([f"beat/{peer}"]):
-                    self._listener.hear(peer, self._store.get(f"beat/{peer}"), self._clock())
-        except RuntimeError as error:
-            logger.warning("rendezvous store lost, peers are no longer watched: %s", str(error).splitlines()[0])
-            return False
-        return True
+    def _exchange(self, beats: int) -> None:
+        self._store.set(f"beat/{self._rank}", str(beats))
+        now = self._clock()
+        if now - self._exchanged_at > self._listener.silence_s / 2:
+            self._listener.forgive(now)  # nobody could be heard; they need a moment too, to reach the store again
+        for peer in self._peers:
+            if self._store.check([f"beat/{peer}"]):
+                self._listener.hear(peer, self._store.get(f"beat/{peer}"), self._clock())
+        self._exchanged_at = self._clock()
+
+    def _judge(self) -> None:
+        while not self._over.wait(BEAT_S):
+            # As of the last time that anybody could be heard: who does not reach the store knows nothing of the others.
+            if silent := self._listener.silent(self._exchanged_at):
+                self._abort(f"workers {silent} were silent for {self._listener.silence_s:g} s", EXIT_REGROUP)
+            if (overdue := self._steps.overdue_s(self._clock())) > 0:
+                self._abort(f"a step is overdue by {overdue:.0f} s; this worker hangs", EXIT_TROUBLE)
 
     def _abort(self, reason: str, code: int) -> None:
         logger.error("%s; ending this worker", reason)
