@@ -16,6 +16,8 @@ from tests.trainer.elastic_machine import Machine, committed_frames, one_chain
 
 from ada_trainer.launch import WORKER_RESTARTS
 
+pytestmark = pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
+
 
 @contextmanager
 def running(machine: Machine) -> Iterator[Machine]:
@@ -68,7 +70,6 @@ def test_a_node_told_to_stop_commits_and_one_whose_model_changed_says_so(tmp_pat
         assert here.wait("node-0") == 75, "told to stop while there is nobody to meet"
 
 
-@pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
 @pytest.mark.timeout(1200)
 def test_a_node_whose_workers_keep_dying_ends_with_trouble(tmp_path: Path) -> None:
     with running(Machine(tmp_path, 10**9, nodes=1)) as here:
