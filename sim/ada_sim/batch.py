@@ -17,7 +17,7 @@ from ada_api.environment import Environment
 from ada_sim import constants as c
 from ada_sim.engine.loading import task_row
 from ada_sim.engine.step import advance, take_actions
-from ada_sim.engine.types import TASK, TOLD, WORLD, empty_outputs
+from ada_sim.engine.types import TASK, TOLD, WORLD, empty_outputs, rows_of
 from ada_sim.observation import MAX_TRIALS, specification
 from ada_sim.render.first_person import draw_worlds
 from ada_sim.render.native import native_draw
@@ -77,6 +77,7 @@ class BatchSim:
         self._tasks = np.zeros(num_worlds, TASK)
         self._assigned = np.zeros(num_worlds, TASK)
         self._out = empty_outputs(num_worlds, self.players)
+        self._out_rows = rows_of(self._out)
         self._symbolic = environment.observation == "symbolic"
         self._pixels = np.zeros(
             (0 if self._symbolic else num_worlds, self.players, c.IMAGE_HEIGHT_PX, c.IMAGE_WIDTH_PX, 3), np.uint8
@@ -101,7 +102,7 @@ class BatchSim:
         self._told = {share.start: np.zeros(1, TOLD) for share in self._shares}
         self._everyone = np.arange(num_worlds)
         self._chosen = {share.start: self._everyone[share] for share in self._shares}
-        self._pool = ThreadPoolExecutor(len(self._shares)) if len(self._shares) > 1 else None
+        self._pool = ThreadPoolExecutor(len(self._shares) - 1) if len(self._shares) > 1 else None
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
         """Set the episode that each of these worlds starts when its present one ends; idle ones with the next step.
@@ -120,10 +121,10 @@ class BatchSim:
             if not 1 <= k <= MAX_TRIALS:
                 raise ValueError(f"trials holds {k}, must be 1 to {MAX_TRIALS}")
         rows = [self._row(int(number)) for number in np.asarray(tasks)]
-        for b, row, k, seed in zip(chosen, rows, trials, seeds, strict=True):
-            self._assigned[b] = row
-            self._assigned["trials"][b] = k
-            self._assigned["seed"][b] = seed
+        for b, row in zip(chosen, rows, strict=True):
+            self._assigned[b] = row[0]
+        self._assigned["trials"][chosen] = trials
+        self._assigned["seed"][chosen] = seeds
 
     def reset(self, worlds: np.ndarray) -> None:
         """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one."""
@@ -145,7 +146,10 @@ class BatchSim:
         if self._pool is None:
             self._step(self._shares[0])
         else:
-            list(self._pool.map(self._step, self._shares))
+            others = [self._pool.submit(self._step, share) for share in self._shares[1:]]
+            self._step(self._shares[0])
+            for other in others:
+                other.result()
         return self._timestep
 
     def render(self, worlds: np.ndarray) -> np.ndarray:
@@ -228,6 +232,7 @@ class BatchSim:
             self._assigned,
             told,
             self._out,
+            self._out_rows,
             self._actions,
             chosen,
             restarts,

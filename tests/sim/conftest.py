@@ -10,7 +10,7 @@ import pytest
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim, TimeStep
 from ada_sim.constants import ACTION_GROUPS, ACTION_REST, FIRST_OBJECT
-from ada_sim.engine.loading import pack_terrain
+from ada_sim.engine.packing import PACKED, pack_terrain
 from ada_sim.engine.types import TASK
 from ada_sim.tasks.task import (
     COLOURS,
@@ -120,10 +120,12 @@ class OneWorld:
         """Set the height of these tiles, under whatever stands there."""
         state = self.sim.state()
         state["task.top"][0, columns, rows] = height
-        row = np.zeros((), TASK)
-        row["tile"], row["top"] = state["task.tile"][0], state["task.top"][0]
-        pack_terrain(row, int(state["task.size"][0]))
-        state["task.ways"][0], state["task.cell"][0] = row["ways"], row["cell"]
+        row = np.zeros(1, TASK)
+        for name in ("size", "tile", "top"):
+            row[name] = state[f"task.{name}"]
+        pack_terrain(row, 0)
+        for name in PACKED:
+            state[f"task.{name}"][:] = row[name]
         self.sim.load(state)
 
     def world(self, name: str) -> np.ndarray:

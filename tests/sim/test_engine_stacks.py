@@ -6,7 +6,7 @@ import pytest
 from ada_api.environment import Environment
 from ada_sim.batch import BatchSim
 from ada_sim.constants import ACTION_REST, FIRST_OBJECT, GRAVITY_M_S2, HALF, TIMESTEP_S
-from ada_sim.tasks.task import InitialObject, Predicate, ProductionRule, Relation
+from ada_sim.tasks.task import PLAYER_1, InitialObject, Predicate, ProductionRule, Relation
 
 WORLDS = 128
 SLAB, CUBE, SPHERE, PYRAMID = 0, 3, 6, 9
@@ -153,3 +153,28 @@ def test_what_stood_on_what_vanished_falls_from_rest(stacks):
     for _ in range(SETTLED):
         sim.step(rest)
     assert_at_rest(sim, rest)
+
+
+def test_a_sphere_held_up_a_slope_by_a_cube_rolls_when_the_cube_is_taken(world_of):
+    one = world_of(
+        """
+        #######
+        #.....#
+        #.....#
+        #@.>11#
+        #.....#
+        #.....#
+        #######
+        """,
+        extra=(InitialObject(CUBE, 2.95, 3.5), InitialObject(SPHERE, 3.5, 3.5)),
+        rules=(ProductionRule(Predicate(Relation.HOLD, PLAYER_1, CUBE)),),
+    )
+    one.act(timesteps=60)
+    sphere = FIRST_OBJECT + 1
+    held_up = one.place(1)
+    assert held_up[0] > 3, "it is on the ramp"
+    assert one.world("awake")[sphere] == 0, "and sleeps"
+    one.act(grip=1)
+    assert one.objects() == [SPHERE]
+    one.act(timesteps=10)
+    assert one.place(1)[0] < held_up[0] - 0.2

@@ -17,6 +17,15 @@ def _lowest(typing_context, bits):  # type: ignore[no-untyped-def]
     return int64(int64), generate
 
 
+def _highest(typing_context, bits):  # type: ignore[no-untyped-def]
+    """Return the index of the highest bit of a set (int64) that is not empty."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.sub(ir.Constant(ir.IntType(64), 63), builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1)))
+
+    return int64(int64), generate
+
+
 def _prefetch(typing_context, record, offset):  # type: ignore[no-untyped-def]
     """Ask for the cache line `offset` bytes into a record, so that it is there when it is read a little later."""
 
@@ -33,4 +42,5 @@ def _prefetch(typing_context, record, offset):  # type: ignore[no-untyped-def]
 
 # Called by compiled functions with the arguments after the first.
 lowest: Any = intrinsic(_lowest)
+highest: Any = intrinsic(_highest)
 prefetch: Any = intrinsic(_prefetch)

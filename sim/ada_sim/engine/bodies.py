@@ -18,8 +18,9 @@ from ada_sim.constants import (
     TICK_S,
 )
 from ada_sim.engine.bits import lowest
-from ada_sim.engine.charts import stray
-from ada_sim.engine.terrain import WALL, ground, move_x, move_y, push_out, slope, tile_at
+from ada_sim.engine.charts import stray, touchable
+from ada_sim.engine.sliding import move_over, push_out
+from ada_sim.engine.terrain import WALL, slope, tile_at
 
 SPHERE = 2
 OBJECTS = -1 << FIRST_OBJECT  # the slots of objects, as a set
@@ -30,21 +31,26 @@ WALL_TOP_SPEED_M_S = 1.0
 
 @njit(error_model="numpy")
 def wake(w, k):  # type: ignore[no-untyped-def]
-    """Let body k be moved and looked at until it has rested for a while, and with it what sleeps on other bodies."""
+    """Let body k be moved and looked at until it has rested for a while, and with it what leans on other bodies."""
     w.awake[k] = SLEEP_TICKS
     if not w.waking >> k & 1:
         w.waking |= 1 << k
-        if w.stacked:
-            wake_stacked(w)
+        stray(w, k)  # charts of this timestep took it for one that stays where it is
+        while w.leaning:  # it may bear or block any of these
+            leaning = lowest(w.leaning)
+            w.leaning &= w.leaning - 1
+            w.awake[leaning] = SLEEP_TICKS
+            w.waking |= 1 << leaning
+            stray(w, leaning)
 
 
 @njit(error_model="numpy")
-def wake_stacked(w):  # type: ignore[no-untyped-def]
-    """Wake all that sleeps on other bodies: one that woke may bear it."""
-    w.waking |= w.stacked
-    while w.stacked:
-        w.awake[lowest(w.stacked)] = SLEEP_TICKS
-        w.stacked &= w.stacked - 1
+def wake_beside(w, k):  # type: ignore[no-untyped-def]
+    """Wake the objects that may touch body k, and what leans on others: it goes away, and may have borne or blocked."""
+    others = (touchable(w, k) | w.leaning) & w.bodies & OBJECTS & ~(1 << k)
+    while others:
+        wake(w, lowest(others))
+        others &= others - 1
 
 
 @njit(error_model="numpy")
@@ -65,15 +71,15 @@ def move_objects(w, t):  # type: ignore[no-untyped-def]
         k = lowest(todo)
         todo &= todo - 1
         in_hand = is_held(w, t, k)
-        if not falls_asleep(w, k, in_hand):
+        if not falls_asleep(w, t, k, in_hand):
             move_object(w, t, k, w.shape[k], in_hand)
 
 
 @njit(error_model="numpy")
-def falls_asleep(w, k, in_hand):  # type: ignore[no-untyped-def]
+def falls_asleep(w, t, k, in_hand):  # type: ignore[no-untyped-def]
     """Let object k sleep if it has rested for a while, as contacts left it in the last tick. Returns whether it does.
 
-    What stands on others falls asleep after them, so that whoever wakes can wake what it bears.
+    What stands on others falls asleep after them, so that whoever wakes can wake what leans on it.
     """
     if not w.frozen[k]:
         speed = w.velocity[k, 0] ** 2 + w.velocity[k, 1] ** 2 + w.velocity[k, 2] ** 2
@@ -86,11 +92,18 @@ def falls_asleep(w, k, in_hand):  # type: ignore[no-untyped-def]
             return False
     w.awake[k] = 0
     w.waking &= ~(1 << k)
-    if w.supported[k] == ON_STILL:
-        w.stacked |= 1 << k
+    if w.supported[k] == ON_STILL or (w.shape[k] == SPHERE and is_on_a_slope(w, t, k)):
+        w.leaning |= 1 << k
     for axis in range(3):
         w.velocity[k, axis] = 0.0
     return True
+
+
+@njit(error_model="numpy")
+def is_on_a_slope(w, t, k):  # type: ignore[no-untyped-def]
+    """Say whether body k rests on a ramp's surface, where a sphere stays only because something holds it up."""
+    up_x, up_y = slope(t, w.position[k, 0], w.position[k, 1])
+    return w.supported[k] == ON_TERRAIN and (up_x != 0 or up_y != 0)
 
 
 @njit(error_model="numpy")
@@ -114,18 +127,14 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
         vy *= MAX_SPEED_M_S / speed
         vz *= MAX_SPEED_M_S / speed
 
-    if vx != 0:
-        to = x + vx * TICK_S
-        x = move_x(t, x, y, bottom, vx * TICK_S, half_x, half_y, False)
-        if x != to:
-            vx = -BOUNCE * vx if shape == SPHERE else 0.0
-    if vy != 0:
-        to = y + vy * TICK_S
-        y = move_y(t, x, y, bottom, vy * TICK_S, half_x, half_y, False)
-        if y != to:
-            vy = -BOUNCE * vy if shape == SPHERE else 0.0
+    to_x = x + vx * TICK_S
+    to_y = y + vy * TICK_S
+    x, y, floor = move_over(t, x, y, bottom, vx * TICK_S, vy * TICK_S, half_x, half_y, False)
+    if x != to_x:
+        vx = -BOUNCE * vx if shape == SPHERE else 0.0
+    if y != to_y:
+        vy = -BOUNCE * vy if shape == SPHERE else 0.0
 
-    floor = ground(t, x, y)
     bottom += vz * TICK_S
     w.supported[k] = 0
     if bottom <= floor or (on_terrain and not in_hand and vz <= 0 and bottom - floor < STICK_M):
@@ -138,6 +147,7 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     out_x, out_y = push_out(t, x, y, bottom, half_x, half_y, False)
     if out_x != 0 or out_y != 0:
         stray(w, k)
+        w.jumped |= 1 << k
     w.position[k, 0] = x + out_x
     w.position[k, 1] = y + out_y
     w.position[k, 2] = bottom + HALF[shape, 2]

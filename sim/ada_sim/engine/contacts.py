@@ -19,14 +19,13 @@ from ada_sim.engine.bits import lowest
 from ada_sim.engine.bodies import OBJECTS, ON_MOVING, ON_STILL, wake
 from ada_sim.engine.charts import stray, touchable
 from ada_sim.engine.geometry import contact
-from ada_sim.engine.terrain import ground, move_x, move_y
+from ada_sim.engine.sliding import move_over
 
 ROUNDS = 6
 CLOSE_ENOUGH_M = 1e-3  # overlaps up to this don't ask for another round
 REST_GAP_M = 0.002  # surfaces this close rest on one another
 SPHERE = 2
 LONGEST_PUSH_M = 0.4
-WIDEST_M = 2 * HALF[:, :2].max() + REST_GAP_M
 
 
 @njit(error_model="numpy")
@@ -43,15 +42,24 @@ def separate_bodies(w, t):  # type: ignore[no-untyped-def]
             while others:
                 j = lowest(others)
                 others &= others - 1
-                dx = w.position[j, 0] - w.position[i, 0]
-                dy = w.position[j, 1] - w.position[i, 1]
-                if abs(dx) < WIDEST_M and abs(dy) < WIDEST_M:
+                if boxes_meet(w, i, j):
                     touched |= separate(w, t, i, j)
             todo = w.waking & w.bodies & later  # read anew: a push wakes
         if not touched:
             return
     for p in range(t.players):
         yield_to_objects(w, t, p)
+
+
+@njit(error_model="numpy")
+def boxes_meet(w, i, j):  # type: ignore[no-untyped-def]
+    """Say whether the boxes around bodies i and j overlap or rest on one another; if not, there is no contact."""
+    half_i = HALF[w.shape[i]]
+    half_j = HALF[w.shape[j]]
+    for axis in range(3):
+        if abs(w.position[j, axis] - w.position[i, axis]) > half_i[axis] + half_j[axis] + REST_GAP_M:
+            return False
+    return True
 
 
 @njit(error_model="numpy")
@@ -126,15 +134,14 @@ def shift(w, t, k, dx, dy):  # type: ignore[no-untyped-def]
     half_x = HALF[shape, 0]
     half_y = HALF[shape, 1]
     walks = shape == PLAYER_SHAPE
-    to_x = move_x(t, x, y, bottom, dx, half_x, half_y, walks)
-    to_y = move_y(t, to_x, y, bottom, dy, half_x, half_y, walks)
+    to_x, to_y, floor = move_over(t, x, y, bottom, dx, dy, half_x, half_y, walks)
     w.position[k, 0] = to_x
     w.position[k, 1] = to_y
-    floor = ground(t, to_x, to_y)
     if floor > bottom:
         w.position[k, 2] = floor + HALF[shape, 2]
     stray(w, k)
     w.moved |= 1 << k
+    w.jumped |= 1 << k
     if k >= FIRST_OBJECT:
         wake(w, k)
     return ((to_x - x) * dx + (to_y - y) * dy) / wanted

@@ -32,8 +32,10 @@ def begin_trial(w, t):  # type: ignore[no-untyped-def]
     w.charted = 0
     w.strays = 0
     w.settled = 0
+    w.late = 0
     w.spending = 0
-    w.stacked = 0
+    w.leaning = 0
+    w.tick = 0
     for k in range(MAX_BODIES):
         w.kind[k] = -1
         w.frozen[k] = 0
@@ -55,6 +57,7 @@ def begin_trial(w, t):  # type: ignore[no-untyped-def]
         w.frozen[FIRST_OBJECT + n] = t.frozen[n]
     w.used = FIRST_OBJECT + t.num_objects
     w.moved = w.bodies
+    w.jumped = w.bodies
     list_possible(w, t)
     w.latched = 0
     w.clock = 0

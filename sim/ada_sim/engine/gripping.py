@@ -6,7 +6,6 @@ from numba import njit
 
 from ada_sim.constants import (
     EYE_ABOVE_CENTRE_M,
-    FIRST_OBJECT,
     GRIP,
     GRIP_HALF_ANGLE,
     GRIP_REACH_M,
@@ -22,24 +21,14 @@ from ada_sim.constants import (
     PLAYER_RADIUS_M,
     REACH,
     REACH_PER_TICK_M,
-    SLEEP_TICKS,
     TICK_S,
 )
 from ada_sim.engine.bits import lowest
-from ada_sim.engine.bodies import OBJECTS, is_held, wake
-from ada_sim.engine.charts import neighbours
+from ada_sim.engine.bodies import OBJECTS, is_held, wake, wake_beside
+from ada_sim.engine.charts import in_reach
 from ada_sim.engine.terrain import line_is_clear
 
 WIDEST_GRIP = math.tan(GRIP_HALF_ANGLE) + 1e-6
-
-
-@njit(error_model="numpy")
-def wake_all(w):  # type: ignore[no-untyped-def]
-    """Wake every object of a world: something that may have borne or blocked another is gone."""
-    for k in range(FIRST_OBJECT, w.used):
-        w.awake[k] = SLEEP_TICKS
-    w.waking |= w.bodies
-    w.stacked = 0
 
 
 @njit(error_model="numpy")
@@ -52,27 +41,25 @@ def looked_at(w, t, p):  # type: ignore[no-untyped-def]
     sin = w.sin_yaw[p]
     best = -1
     least = 1e9
-    candidates = neighbours(w, p) & OBJECTS
+    candidates = in_reach(w, p) & OBJECTS
     while candidates:
         k = lowest(candidates)
         candidates &= candidates - 1
-        if w.frozen[k] or is_held(w, t, k):
-            continue
         dx = w.position[k, 0] - x
         dy = w.position[k, 1] - y
-        dz = w.position[k, 2] - eye
-        outer = OUTER_RADIUS[w.shape[k]]
-        distance = math.sqrt(dx * dx + dy * dy)
-        if distance - outer > GRIP_REACH_M or abs(dz) > GRIP_REACH_M:
-            continue
         ahead = dx * cos + dy * sin
         left = dy * cos - dx * sin
-        if ahead < 0 or abs(left) > ahead * WIDEST_GRIP:
+        reach = GRIP_REACH_M + OUTER_RADIUS[w.shape[k]]
+        distance2 = dx * dx + dy * dy
+        if ahead < 0 or abs(left) > ahead * WIDEST_GRIP or distance2 > reach * reach:
+            continue
+        dz = w.position[k, 2] - eye
+        if abs(dz) > GRIP_REACH_M or w.frozen[k] or is_held(w, t, k):
             continue
         bearing = math.atan2(left, ahead)
         if abs(bearing) > GRIP_HALF_ANGLE:
             continue
-        elevation = math.atan2(dz, distance) - w.pitch[p]
+        elevation = math.atan2(dz, math.sqrt(distance2)) - w.pitch[p]
         # Mostly left and right: with a level pitch an object on the floor is gripped without looking down at it.
         off_middle = bearing * bearing + 0.25 * elevation * elevation
         if off_middle < least and line_is_clear(t, x, y, eye, x + dx, y + dy, eye + dz):
@@ -96,7 +83,8 @@ def use_hands(w, t):  # type: ignore[no-untyped-def]
                 continue
             w.held[p] = k
             w.hand_distance[p] = start_distance(w, p, k)
-            wake_all(w)
+            note_hand(w, p)
+            wake_beside(w, k)
         pull(w, p, k)
 
 
@@ -106,9 +94,17 @@ def release(w, p):  # type: ignore[no-untyped-def]
     k = w.held[p]
     if k >= 0:
         wake(w, k)
+        note_hand(w, p)
     w.held[p] = -1
     w.hand_distance[p] = 0.0
     w.hand_force[p] = 0.0
+
+
+@njit(error_model="numpy")
+def note_hand(w, p):  # type: ignore[no-untyped-def]
+    """Have the rules that player p has part in read again: what it holds changes."""
+    w.moved |= 1 << p
+    w.jumped |= 1 << p
 
 
 @njit(error_model="numpy")

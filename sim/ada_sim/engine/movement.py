@@ -23,7 +23,7 @@ from ada_sim.constants import (
     WALK_SPEED_M_S,
 )
 from ada_sim.engine.charts import stray
-from ada_sim.engine.terrain import ground, move_x, move_y, push_out
+from ada_sim.engine.sliding import move_over, push_out
 
 STRIDE_M = WALK_SPEED_M_S * TICK_S
 CENTRE_M = PLAYER_HEIGHT_M / 2
@@ -49,10 +49,21 @@ def settle_look(w, p):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
+def settle_players(w, t):  # type: ignore[no-untyped-def]
+    """Work out afresh, at the end of a timestep, what is kept beside the yaws and pitches that changed in it."""
+    for p in range(t.players):
+        if w.action[p, TURN] != 2:
+            w.cos_yaw[p] = math.cos(w.yaw[p])
+            w.sin_yaw[p] = math.sin(w.yaw[p])
+        if w.action[p, PITCH] != 1:
+            w.tan_pitch[p] = math.tan(w.pitch[p])
+
+
+@njit(error_model="numpy")
 def turn_eye(w, p, turn, nod):  # type: ignore[no-untyped-def]
     """Turn by one tick of these choices (-2 to 2, -1 to 1), within the limits of pitch.
 
-    Sines and tangents follow by addition theorems; `settle_look` at the end of a timestep keeps them exact.
+    Sines and tangents follow by addition theorems; `settle_players` at the end of a timestep keeps them exact.
     """
     if turn != 0:
         yaw = w.yaw[p] + turn * abs(turn) * TURN_PER_TICK
@@ -98,18 +109,13 @@ def move_players(w, t):  # type: ignore[no-untyped-def]
             dy = forward * w.sin_yaw[p] + left * w.cos_yaw[p]
         old_x = w.position[p, 0]
         old_y = w.position[p, 1]
-        bottom = w.position[p, 2] - CENTRE_M
+        old_z = w.position[p, 2]
+        bottom = old_z - CENTRE_M
         r = PLAYER_RADIUS_M
-        x = old_x
-        y = old_y
-        if dx != 0:
-            x = move_x(t, x, y, bottom, dx, r, r, True)
-        if dy != 0:
-            y = move_y(t, x, y, bottom, dy, r, r, True)
+        x, y, floor = move_over(t, old_x, old_y, bottom, dx, dy, r, r, True)
         w.velocity[p, 0] = (x - old_x) * TICKS_PER_SECOND
         w.velocity[p, 1] = (y - old_y) * TICKS_PER_SECOND
 
-        floor = ground(t, x, y)
         if w.supported[p] == 1 and floor > bottom - STEP_M:
             bottom = floor  # walks down ramps instead of leaping off
             w.velocity[p, 2] = 0.0
@@ -128,7 +134,10 @@ def move_players(w, t):  # type: ignore[no-untyped-def]
                 y += out_y
                 if out_x != 0 or out_y != 0:
                     stray(w, p)
+                    w.jumped |= 1 << p
+        z = bottom + CENTRE_M
+        if turn != 0 or nod != 0 or x != old_x or y != old_y or z != old_z:
+            w.moved |= 1 << p
         w.position[p, 0] = x
         w.position[p, 1] = y
-        w.position[p, 2] = bottom + CENTRE_M
-        w.moved |= 1 << p
+        w.position[p, 2] = z

@@ -1,4 +1,4 @@
-"""What each player is told: the scalars of AdA's table C.1, and the symbolic view."""
+"""What each player is told: the scalars of AdA's table C.1, and the symbolic view. Written where it comes out."""
 
 import math
 
@@ -13,6 +13,7 @@ from ada_sim.constants import (
     MAX_HAND_DISTANCE_M,
     NEAR_GAP_M,
     NUM_RANGES,
+    OBJECT_FEATURES,
     OBJECT_SLOTS,
     OUTER_RADIUS,
     PLAYER_SHAPE,
@@ -21,68 +22,61 @@ from ada_sim.constants import (
     TIMESTEP_S,
     TOUCH_GAP_M,
     TOUCH_SLOP_M,
-    TRIAL_SLOTS,
     VIEW_ANGLE,
 )
 from ada_sim.engine.bits import lowest
 from ada_sim.engine.geometry import gap
-from ada_sim.engine.relations import COS2_HALF_VIEW, TAN_HALF_HEIGHT, WIDEST_RADIUS2, comes_close, crosses_box
+from ada_sim.engine.lanes import LANES, beside_line, in_sight
 from ada_sim.engine.terrain import FAR, line_is_clear, walkable_distance
+from ada_sim.engine.types import TOLD
+from ada_sim.engine.view import crosses_box
 
 f32 = np.float32
 FAN_ANGLES = np.linspace(-VIEW_ANGLE / 2, VIEW_ANGLE / 2, NUM_RANGES)
 FAN = np.stack([np.cos(FAN_ANGLES), np.sin(FAN_ANGLES)], axis=1)
-
-TAN_HALF_VIEW = math.tan(VIEW_ANGLE / 2)
-# A body that crosses a line inside the view has its centre at most this far outside of the view, counted to the side.
-HIDING_M = 1.01 * math.sqrt(WIDEST_RADIUS2) * (1.0 + TAN_HALF_VIEW)
-
-
-@njit(error_model="numpy")
-def observe(w, t, told, symbolic):  # type: ignore[no-untyped-def]
-    """Work out what each player of an active world is told."""
-    for p in range(t.players):
-        tell_scalars(w, t, told, p)
-        if symbolic:
-            tell_objects(w, t, told, p)
-            tell_ranges(w, t, told, p)
+assert TOLD.fields is not None
+AHEAD_X, AHEAD_Y, AHEAD_Z, DISTANCE2 = (
+    int(TOLD.fields[name][1]) for name in ("ahead_x", "ahead_y", "ahead_z", "distance2")
+)
+# Bodies farther apart than this, centre from centre, are not near one another.
+CLOSE_M = NEAR_GAP_M + 2 * math.sqrt(2.0) * float(OUTER_RADIUS.max()) + 1e-6
 
 
 @njit(error_model="numpy")
-def tell_scalars(w, t, told, p):  # type: ignore[no-untyped-def]
-    """Write body, trials remaining and timers."""
-    told.body[p, 0] = f32(1.0) if w.held[p] >= 0 else f32(0.0)
-    told.body[p, 1] = w.hand_distance[p] / MAX_HAND_DISTANCE_M
-    told.body[p, 2] = w.hand_force[p]
-    told.body[p, 3] = w.pitch[p]
-    told.body[p, 4] = w.position[p, 2] - w.last_height[p]
+def tell_body(w, p, row):  # type: ignore[no-untyped-def]
+    """Write what player p feels of itself."""
+    row.body[0] = f32(1.0) if w.held[p] >= 0 else f32(0.0)
+    row.body[1] = w.hand_distance[p] / MAX_HAND_DISTANCE_M
+    row.body[2] = w.hand_force[p]
+    row.body[3] = w.pitch[p]
+    row.body[4] = w.position[p, 2] - w.last_height[p]
+
+
+@njit(error_model="numpy")
+def tell_timers(w, t, row):  # type: ignore[no-untyped-def]
+    """Write how much time is left, of the episode's other trials and of this one, and how long trials take."""
     remaining = t.trials - 1 - w.trial
-    for slot in range(TRIAL_SLOTS):
-        told.trials_remaining[p, slot] = f32(0.0)
-    told.trials_remaining[p, min(remaining, TRIAL_SLOTS - 1)] = f32(1.0)
-    duration = t.trial_timesteps * TIMESTEP_S / TIMER_UNIT_S
-    left = (t.trial_timesteps - w.clock) * TIMESTEP_S / TIMER_UNIT_S
-    told.timers[p, 0] = left + (remaining - 1) * duration if remaining > 0 else 0.0
-    told.timers[p, 1] = left
-    told.timers[p, 2] = duration
-    told.timers[p, 3] = duration if remaining > 0 else 0.0
-    told.trial_start[p] = f32(1.0) if w.clock == 0 else f32(0.0)
+    duration = t.trial_timesteps * (TIMESTEP_S / TIMER_UNIT_S)
+    left = (t.trial_timesteps - w.clock) * (TIMESTEP_S / TIMER_UNIT_S)
+    row.timers[0] = left + (remaining - 1) * duration if remaining > 0 else 0.0
+    row.timers[1] = left
+    row.timers[2] = duration
+    row.timers[3] = duration if remaining > 0 else 0.0
 
 
 @njit(error_model="numpy")
-def tell_ranges(w, t, told, p):  # type: ignore[no-untyped-def]
+def tell_ranges(w, t, p, row):  # type: ignore[no-untyped-def]
     """Write the distance over which the ground is walkable, in directions from the view's right to its left."""
     x = w.position[p, 0]
     y = w.position[p, 1]
     for n in range(NUM_RANGES):
         cos = w.cos_yaw[p] * FAN[n, 0] - w.sin_yaw[p] * FAN[n, 1]
         sin = w.sin_yaw[p] * FAN[n, 0] + w.cos_yaw[p] * FAN[n, 1]
-        distance = walkable_distance(t, x, y, cos, sin, RANGE_LIMIT_M)
-        told.ranges[p, n] = distance / DISTANCE_UNIT_M
+        row.ranges[n] = walkable_distance(t, x, y, cos, sin, RANGE_LIMIT_M) * (1.0 / DISTANCE_UNIT_M)
 
 
 @njit(error_model="numpy")
-def tell_objects(w, t, told, p):  # type: ignore[no-untyped-def]
+def tell_objects(w, t, told, p, row):  # type: ignore[no-untyped-def]
     """Write the visible bodies, nearest first.
 
     The cheap question, is it in the view, is asked of all; the line of sight only of the nearest, until slots are full.
@@ -94,12 +88,13 @@ def tell_objects(w, t, told, p):  # type: ignore[no-untyped-def]
         k = nearest(told, candidates)
         candidates &= ~(1 << k)
         d2 = told.distance2[k]
-        if d2 < FELT_DISTANCE_M**2 or (sees_past_bodies(w, told, p, k) and sees_past_terrain(w, t, p, k, eye)):
-            describe(w, told, p, slot, k, math.sqrt(d2))
+        if d2 < FELT_DISTANCE_M**2 or (sees_past_terrain(w, t, p, k, eye) and sees_past_bodies(w, told, p, k)):
+            describe(w, told, p, slot, k, math.sqrt(d2), row)
             slot += 1
-    for rest in range(slot, OBJECT_SLOTS):
-        for feature in range(told.objects.shape[2]):
-            told.objects[p, rest, feature] = f32(0.0)
+    for rest in range(slot, w.told[p]):  # what was told last time
+        for feature in range(OBJECT_FEATURES):
+            row.objects[rest, feature] = f32(0.0)
+    w.told[p] = slot
 
 
 @njit(error_model="numpy")
@@ -107,26 +102,19 @@ def look_around(w, told, p, eye):  # type: ignore[no-untyped-def]
     """Return the set of slots that player p feels or has in view; leaves in `told` where they are from its eye."""
     x = w.position[p, 0]
     y = w.position[p, 1]
-    cos = w.cos_yaw[p]
-    sin = w.sin_yaw[p]
-    tan_pitch = w.tan_pitch[p]
+    for k in range(w.used):
+        told.ahead_x[k] = w.position[k, 0] - x
+        told.ahead_y[k] = w.position[k, 1] - y
+        told.ahead_z[k] = w.position[k, 2] - eye
     seen = 0
     may_hide = 0
-    for k in range(w.used):
-        dx = w.position[k, 0] - x
-        dy = w.position[k, 1] - y
-        dz = w.position[k, 2] - eye
-        d2 = dx * dx + dy * dy
-        ahead = dx * cos + dy * sin
-        inside = (ahead > 0) & (ahead * ahead >= COS2_HALF_VIEW * d2)
-        inside &= abs(dz - ahead * tan_pitch) <= ahead * TAN_HALF_HEIGHT
-        told.ahead[k, 0] = dx
-        told.ahead[k, 1] = dy
-        told.ahead[k, 2] = dz
-        told.distance2[k] = d2
-        seen |= (inside | (d2 < FELT_DISTANCE_M**2)) << k
-        may_hide |= (abs(dy * cos - dx * sin) <= ahead * TAN_HALF_VIEW + HIDING_M) << k
-    told.may_hide = may_hide & w.bodies
+    for k in range(0, w.used, LANES):
+        at = 8 * k
+        offsets = (AHEAD_X + at, AHEAD_Y + at, AHEAD_Z + at, DISTANCE2 + at)
+        found = in_sight(told, offsets, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p])
+        seen |= (found & 0xFF) << k
+        may_hide |= (found >> LANES) << k
+    told.may_hide = may_hide & w.bodies & ~(1 << p)
     return seen
 
 
@@ -147,22 +135,18 @@ def nearest(told, candidates):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def sees_past_bodies(w, told, p, target):  # type: ignore[no-untyped-def]
     """Say whether no third body crosses the line from the eye of player p to the centre of the target."""
-    dx = told.ahead[target, 0]
-    dy = told.ahead[target, 1]
-    dz = told.ahead[target, 2]
-    length2 = dx * dx + dy * dy
-    reach2 = WIDEST_RADIUS2 * length2
-    crossing = told.may_hide & ~(1 << p) & ~(1 << target)
+    dx = told.ahead_x[target]
+    dy = told.ahead_y[target]
+    dz = told.ahead_z[target]
+    crossing = 0
+    for k in range(0, w.used, LANES):
+        crossing |= beside_line(told, AHEAD_X + 8 * k, AHEAD_Y + 8 * k, dx, dy, dx * dx + dy * dy) << k
+    crossing &= told.may_hide & ~(1 << target)
     while crossing:
         k = lowest(crossing)
         crossing &= crossing - 1
-        along = told.ahead[k, 0] * dx + told.ahead[k, 1] * dy
-        across = told.ahead[k, 0] * dy - told.ahead[k, 1] * dx
-        if not comes_close(along, across, length2, reach2):
-            continue
-        shape = w.shape[k]
-        ex, ey, ez = told.ahead[k, 0], told.ahead[k, 1], told.ahead[k, 2]
-        if crosses_box(dx, dy, dz, ex, ey, ez, HALF[shape, 0], HALF[shape, 1], HALF[shape, 2]):
+        half = HALF[w.shape[k]]
+        if crosses_box(dx, dy, dz, told.ahead_x[k], told.ahead_y[k], told.ahead_z[k], half[0], half[1], half[2]):
             return False
     return True
 
@@ -176,30 +160,33 @@ def sees_past_terrain(w, t, p, k, eye):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def describe(w, told, p, slot, k, distance):  # type: ignore[no-untyped-def]
+def describe(w, told, p, slot, k, distance, row):  # type: ignore[no-untyped-def]
     """Write what player p is told of body k."""
     kind = w.kind[k]
     shape = kind // 3
-    for feature in range(told.objects.shape[2]):
-        told.objects[p, slot, feature] = f32(0.0)
-    told.objects[p, slot, 0] = f32(1.0)
+    for feature in range(OBJECT_FEATURES):
+        row.objects[slot, feature] = f32(0.0)
+    row.objects[slot, 0] = f32(1.0)
     if shape == PLAYER_SHAPE:
-        told.objects[p, slot, 8] = f32(1.0)
+        row.objects[slot, 8] = f32(1.0)
     else:
-        told.objects[p, slot, 1 + shape] = f32(1.0)
-        told.objects[p, slot, 5 + kind % 3] = f32(1.0)
-    dx = told.ahead[k, 0]
-    dy = told.ahead[k, 1]
+        row.objects[slot, 1 + shape] = f32(1.0)
+        row.objects[slot, 5 + kind % 3] = f32(1.0)
+    dx = told.ahead_x[k]
+    dy = told.ahead_y[k]
     cos = w.cos_yaw[p]
     sin = w.sin_yaw[p]
     if distance > 0:
-        told.objects[p, slot, 9] = (dx * cos + dy * sin) / distance
-        told.objects[p, slot, 10] = (dy * cos - dx * sin) / distance
-    told.objects[p, slot, 11] = distance / DISTANCE_UNIT_M
-    told.objects[p, slot, 12] = w.position[k, 2] - w.position[p, 2]
-    apart = gap(w, p, k)
-    told.objects[p, slot, 13] = f32(1.0) if apart <= NEAR_GAP_M else f32(0.0)
-    told.objects[p, slot, 14] = f32(1.0) if apart <= TOUCH_GAP_M + TOUCH_SLOP_M else f32(0.0)
-    told.objects[p, slot, 15] = f32(1.0) if w.held[p] == k else f32(0.0)
-    told.objects[p, slot, 16] = f32(1.0) if w.frozen[k] else f32(0.0)
-    told.objects[p, slot, 17] = OUTER_RADIUS[shape]
+        row.objects[slot, 9] = (dx * cos + dy * sin) / distance
+        row.objects[slot, 10] = (dy * cos - dx * sin) / distance
+    row.objects[slot, 11] = distance * (1.0 / DISTANCE_UNIT_M)
+    row.objects[slot, 12] = w.position[k, 2] - w.position[p, 2]
+    if distance < CLOSE_M:
+        apart = gap(w, p, k)
+        row.objects[slot, 13] = f32(1.0) if apart <= NEAR_GAP_M else f32(0.0)
+        row.objects[slot, 14] = f32(1.0) if apart <= TOUCH_GAP_M + TOUCH_SLOP_M else f32(0.0)
+    if w.held[p] == k:
+        row.objects[slot, 15] = f32(1.0)
+    if w.frozen[k]:
+        row.objects[slot, 16] = f32(1.0)
+    row.objects[slot, 17] = OUTER_RADIUS[shape]

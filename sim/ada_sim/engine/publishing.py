@@ -1,16 +1,20 @@
-"""One world's step is copied from the record that systems write to the arrays of the batch."""
+"""What a world's step tells goes to the arrays of the batch."""
 
 import numpy as np
 from numba import njit
+
+from ada_sim.constants import TRIAL_SLOTS
+from ada_sim.engine.observing import tell_body, tell_objects, tell_ranges, tell_timers
 
 f32 = np.float32
 
 
 @njit(inline="always", error_model="numpy")
-def publish(w, t, told, out, b, symbolic):  # type: ignore[no-untyped-def]
-    """Copy what the step of world b told; zeros where no episode runs.
+def publish(w, t, told, out, rows, b, symbolic):  # type: ignore[no-untyped-def]
+    """Write what the step of world b tells; zeros where no episode runs.
 
-    Inlined into its caller: passing the many arrays of `out` would cost more than the copy.
+    Inlined into its caller: passing the many arrays of `out` would cost more than what is written. What is the same
+    all through an episode or trial is written when that begins.
     """
     out.trial_ended[b] = told.trial_ended
     out.episode_ended[b] = told.episode_ended != 0
@@ -19,6 +23,7 @@ def publish(w, t, told, out, b, symbolic):  # type: ignore[no-untyped-def]
     for p in range(out.reward.shape[1]):
         out.reward[b, p] = told.reward[p]
         if not w.active:
+            w.told[p] = 0
             out.objects[b, p] = f32(0.0)
             out.ranges[b, p] = f32(0.0)
             out.body[b, p] = f32(0.0)
@@ -36,19 +41,16 @@ def publish(w, t, told, out, b, symbolic):  # type: ignore[no-untyped-def]
             for r in range(out.rules.shape[2]):
                 for field in range(out.rules.shape[3]):
                     out.rules[b, p, r, field] = t.shown_rules[p, r, field]
+        if w.clock == 0:
+            for slot in range(TRIAL_SLOTS):
+                out.trials_remaining[b, p, slot] = f32(0.0)
+            out.trials_remaining[b, p, min(t.trials - 1 - w.trial, TRIAL_SLOTS - 1)] = f32(1.0)
         out.last_reward[b, p, 0] = told.last_reward[p]
-        out.trial_start[b, p, 0] = told.trial_start[p]
+        out.trial_start[b, p, 0] = f32(1.0) if w.clock == 0 else f32(0.0)
         for n in range(told.last_action.shape[1]):
             out.last_action[b, p, n] = told.last_action[p, n]
-        for n in range(told.timers.shape[1]):
-            out.timers[b, p, n] = told.timers[p, n]
-        for n in range(told.body.shape[1]):
-            out.body[b, p, n] = told.body[p, n]
-        for n in range(told.trials_remaining.shape[1]):
-            out.trials_remaining[b, p, n] = told.trials_remaining[p, n]
+        tell_timers(w, t, rows.timers[b, p])
+        tell_body(w, p, rows.body[b, p])
         if symbolic:
-            for n in range(told.ranges.shape[1]):
-                out.ranges[b, p, n] = told.ranges[p, n]
-            for slot in range(told.objects.shape[1]):
-                for n in range(told.objects.shape[2]):
-                    out.objects[b, p, slot, n] = told.objects[p, slot, n]
+            tell_objects(w, t, told, p, rows.sight[b, p])
+            tell_ranges(w, t, p, rows.ranges[b, p])

@@ -7,17 +7,22 @@ condition has once not held for them; likewise a rule on players alone, which ha
 
 import math
 
+import numpy as np
 from numba import njit
 
-from ada_sim.constants import FIRST_OBJECT, NUM_KINDS
+from ada_sim.constants import FIRST_OBJECT, MAX_SPEED_M_S, NUM_KINDS, TICK_S
 from ada_sim.engine.bits import lowest
 from ada_sim.engine.bodies import OBJECTS
-from ada_sim.engine.relations import HOLD, NEAR, SEE, TOUCHING, holds, terrain_hides
+from ada_sim.engine.relations import HOLD, NEAR, SEE, TOUCHING, holds
 from ada_sim.engine.spawning import appear, vanish
+from ada_sim.engine.terrain import FAR
 from ada_sim.tasks.task import PLAYER_1
 
 AHEAD_M = 0.8  # where a rule on players alone puts its objects: this far ahead of the first player
 PAIR = 64
+CLOSING_M = 2 * MAX_SPEED_M_S * TICK_S  # how much nearer two bodies come along x or y in a tick, at most
+NEVER = 1 << 40
+EVERYONE = -1
 
 
 @njit(error_model="numpy")
@@ -33,31 +38,48 @@ def list_possible(w, t):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def fire_rules(w, t):  # type: ignore[no-untyped-def]
-    """Read the production rules of a world in order and fire those whose condition became true."""
+    """Read the production rules of a world in order and fire those whose condition became true.
+
+    A rule that was not due is read again when one of the bodies that it watches has moved; one that waits for two
+    bodies to come close, not before they can have done so.
+    """
     todo = w.possible
     while todo:
         r = lowest(todo)
-        first = t.rule[r, 1]
-        second = t.rule[r, 2]
-        if not w.settled >> r & 1 or (w.bodies_of[first] | w.bodies_of[second]) & w.moved != 0:
-            consider(w, t, r, t.rule[r, 0], first, second)
+        bit = 1 << r
+        if not w.settled & bit or w.watch[r] & w.jumped:
+            consider(w, t, r)
+        elif w.late & bit or w.watch[r] & w.moved:
+            if w.tick >= w.due[r]:
+                consider(w, t, r)
+            else:
+                w.late |= bit
         todo = w.possible & (-2 << r)  # read anew: a rule that fired changes it
     w.moved = 0
+    w.jumped = 0
+    w.tick += 1
 
 
 @njit(error_model="numpy")
-def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
-    """Fire rule r if it is due, or remember that only motion of its own bodies can make it due."""
+def consider(w, t, r):  # type: ignore[no-untyped-def]
+    """Fire rule r if it is due, or remember the motion of which bodies can make it due, and when."""
+    relation = t.rule[r, 0]
+    first = t.rule[r, 1]
+    second = t.rule[r, 2]
     wanted = t.rule[r, 3] == 0
     bit = 1 << r
-    players_only = first >= PLAYER_1 and second >= PLAYER_1
+    w.watch[r] = w.bodies_of[first] | w.bodies_of[second]
+    w.due[r] = 0
     if w.spending & bit:
         refresh_spent(w, t, bit, relation, first, second, wanted)
-    w.settled |= bit
     pair = find_pair(w, t, relation, first, second, wanted, bit)
-    if relation == SEE and w.spending & bit:
-        w.settled &= ~bit
-    if players_only:
+    w.settled |= bit
+    w.late &= ~bit
+    if relation == SEE:
+        w.watch[r] |= w.view_hidden_by if wanted and not w.spending & bit else EVERYONE
+    elif pair < 0 and wanted and not w.spending & bit:
+        w.due[r] = w.tick + (NEVER if relation == HOLD else np.int64(w.slack_m * (1.0 / CLOSING_M)))
+    if first >= PLAYER_1 and second >= PLAYER_1:
         was = w.latched & bit
         if pair < 0:
             w.latched &= ~bit
@@ -75,9 +97,13 @@ def consider(w, t, r, relation, first, second):  # type: ignore[no-untyped-def]
 def find_pair(w, t, relation, first, second, wanted, bit):  # type: ignore[no-untyped-def]
     """Return the first pair of these kinds, as i * 64 + j, for which the relation is as wanted, or -1.
 
-    Bodies that have `bit` in `spent` are passed over. Where a body that is not of these kinds could change the
-    answer (it stands in a line of sight), `bit` is taken out of `settled`.
+    Bodies that have `bit` in `spent` are passed over. Leaves in `view_hidden_by` which bodies stand in lines of sight,
+    and in `slack_m` by how much pairs are too far from one another, at least.
     """
+    w.view_hidden_by = 0
+    w.slack_m = FAR
+    if relation == HOLD and wanted:
+        return held_pair(w, t, first, second, bit)
     symmetric = relation in (TOUCHING, NEAR) and first == second
     firsts = w.bodies_of[first]
     while firsts:
@@ -91,17 +117,18 @@ def find_pair(w, t, relation, first, second, wanted, bit):  # type: ignore[no-un
         while seconds:
             j = lowest(seconds)
             seconds &= seconds - 1
-            if w.spent[j] & bit:
-                continue
-            if relation == SEE and i >= FIRST_OBJECT and wanted:
-                if terrain_hides(w, t, i, j):
-                    continue
-                w.settled &= ~bit
-            if holds(w, t, relation, i, j) == wanted:
+            if not w.spent[j] & bit and holds(w, t, relation, i, j) == wanted:
                 return i * PAIR + j
-    if relation == SEE and not wanted:
-        w.settled &= ~bit
     return -1
+
+
+@njit(error_model="numpy")
+def held_pair(w, t, first, second, bit):  # type: ignore[no-untyped-def]
+    """Return the player of kind `first` and the object of kind `second` that it holds, as `find_pair` does."""
+    p = first - PLAYER_1
+    if p < 0 or p >= t.players or w.held[p] < 0 or not w.bodies_of[second] >> w.held[p] & 1:
+        return -1
+    return -1 if w.spent[w.held[p]] & bit else p * PAIR + w.held[p]
 
 
 @njit(error_model="numpy")

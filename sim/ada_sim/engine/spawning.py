@@ -6,10 +6,9 @@ from numba import njit
 
 from ada_sim.constants import FIRST_OBJECT, HALF, MAX_BODIES, STEP_M
 from ada_sim.engine.bits import lowest
-from ada_sim.engine.bodies import wake
+from ada_sim.engine.bodies import wake, wake_beside
 from ada_sim.engine.charts import stray
 from ada_sim.engine.geometry import gap
-from ada_sim.engine.gripping import wake_all
 from ada_sim.engine.terrain import WALL, ground, height_on, tile_at
 from ada_sim.tasks.task import Tile
 
@@ -25,6 +24,8 @@ def vanish(w, t, k):  # type: ignore[no-untyped-def]
     """Remove object k, out of any hand."""
     w.bodies_of[w.kind[k]] &= ~(1 << k)
     w.bodies &= ~(1 << k)
+    w.waking &= ~(1 << k)
+    w.leaning &= ~(1 << k)
     w.kind[k] = -1
     w.awake[k] = 0
     w.spent[k] = 0
@@ -33,7 +34,7 @@ def vanish(w, t, k):  # type: ignore[no-untyped-def]
             w.held[p] = -1
             w.hand_distance[p] = 0.0
             w.hand_force[p] = 0.0
-    wake_all(w)
+    wake_beside(w, k)
 
 
 @njit(error_model="numpy")
@@ -78,6 +79,7 @@ def set_place(w, t, k, x, y, z):  # type: ignore[no-untyped-def]
     """Put body k at (x, y), at height z or on the ground if that is higher."""
     stray(w, k)
     w.moved |= 1 << k
+    w.jumped |= 1 << k
     w.position[k, 0] = x
     w.position[k, 1] = y
     w.position[k, 2] = max(z, ground(t, x, y) + HALF[w.shape[k], 2])

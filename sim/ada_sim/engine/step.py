@@ -10,8 +10,7 @@ from ada_sim.engine.contacts import separate_bodies
 from ada_sim.engine.episodes import begin_episode, begin_step, begin_trial, end_step
 from ada_sim.engine.goals import look_at_goals
 from ada_sim.engine.gripping import use_hands
-from ada_sim.engine.movement import move_players, settle_look
-from ada_sim.engine.observing import observe
+from ada_sim.engine.movement import move_players, settle_players
 from ada_sim.engine.publishing import publish
 from ada_sim.engine.rules import fire_rules
 from ada_sim.engine.types import TASK, WORLD
@@ -24,8 +23,8 @@ def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.
     return np.array(starts, np.int64)
 
 
-HOT_IN_WORLD = _lines(WORLD, (("active", 320), ("near", 64), ("position", 384), ("velocity", 192), ("yaw", 344)))
-HOT_IN_TASK = _lines(TASK, (("present", 200), ("ways", 256), ("cell", 448)))
+HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("beside", 64), ("watch", 256)))
+HOT_IN_TASK = _lines(TASK, (("present", 448), ("around", 384), ("cell", 384), ("sight_lines", 128)))
 
 
 @njit(error_model="numpy")
@@ -38,12 +37,12 @@ def ask_ahead(w, t):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def advance(worlds, tasks, assigned, told, out, actions, chosen, restarts, symbolic):  # type: ignore[no-untyped-def]
+def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, restarts, symbolic):  # type: ignore[no-untyped-def]
     """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
 
     Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
-    `told` (a TOLD [1], one a thread) is where a world's step is written before it is copied to `out`: systems take
-    records, which are single pointers, and never the many arrays of `out`.
+    `told` (a TOLD [1], one a thread) is where a world's step is written down; systems take records, which are single
+    pointers, `rows` of what comes out among them, and never the many arrays of `out`.
     """
     one = told[0]
     for n in range(len(chosen)):
@@ -65,8 +64,7 @@ def advance(worlds, tasks, assigned, told, out, actions, chosen, restarts, symbo
                 separate_bodies(w, t)
                 fire_rules(w, t)
                 look_at_goals(w, t)
-            for p in range(t.players):
-                settle_look(w, p)
+            settle_players(w, t)
             over = end_step(w, t, one)
         if over:
             waits = assigned[b].present
@@ -75,9 +73,7 @@ def advance(worlds, tasks, assigned, told, out, actions, chosen, restarts, symbo
                 tasks[b] = assigned[b]
                 assigned[b].present = 0
                 begin_trial(w, t)
-        if w.active:
-            observe(w, t, one, symbolic)
-        publish(w, t, one, out, b, symbolic)
+        publish(w, t, one, out, rows, b, symbolic)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

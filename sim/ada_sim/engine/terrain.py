@@ -1,18 +1,25 @@
-"""The ground: its height at a point, how far a body may move over it, and whether it hides one point from another."""
+"""The ground: its height at a point, how far one may walk over it, and whether it hides one point from another."""
+
+import math
 
 import numpy as np
 from numba import njit
 
 from ada_sim.constants import LEVEL_HEIGHT_M, STEP_M
+from ada_sim.engine.bits import highest, lowest
+from ada_sim.engine.lanes import crossings
+from ada_sim.engine.types import SIGHT_FLOORS, TASK
 from ada_sim.tasks.task import Tile
 
 WALL = int(Tile.WALL)
 NORTH, EAST, SOUTH, WEST = int(Tile.RAMP_NORTH), int(Tile.RAMP_EAST), int(Tile.RAMP_SOUTH), int(Tile.RAMP_WEST)
 EDGE = 1e-6  # bodies stop this far from a tile's side
 FAR = 1e9
-NEVER_M = 1000.0
-FINE = float(1 << 40)
+LEAST = 1e-9
 SHUT, OPEN, DEPENDS = 0, 1, 2  # across a side of a tile one can't walk, can, or it depends on where: a ramp is there
+RUGGED = 1 << 9  # of `around`: a ramp, a border or a low wall is near
+assert TASK.fields is not None
+WALK_LINES, SIGHT_LINES = (int(TASK.fields[name][1]) for name in ("walk_lines", "sight_lines"))
 
 
 @njit(error_model="numpy")
@@ -53,137 +60,103 @@ def is_blocked(t, i, j, x, y, bottom, walks):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def move_x(t, x, y, bottom, dx, half_x, half_y, walks):  # type: ignore[no-untyped-def]
-    """Return the new x of a box that moves by dx (under 1 m) and stops at terrain too high for it."""
-    to = x + dx
-    i = int(to + half_x) if dx > 0 else int(to - half_x)
-    for j in range(int(y - half_y), int(y + half_y) + 1):
-        if is_blocked(t, i, j, to, y, bottom, walks):
-            to = min(to, max(x, i - half_x - EDGE)) if dx > 0 else max(to, min(x, i + 1 + half_x + EDGE))
-            break
-    return min(max(to, 1.0 + half_x + EDGE), t.size - 1.0 - half_x - EDGE)
-
-
-@njit(error_model="numpy")
-def move_y(t, x, y, bottom, dy, half_x, half_y, walks):  # type: ignore[no-untyped-def]
-    """Return the new y of a box that moves by dy (under 1 m) and stops at terrain too high for it."""
-    to = y + dy
-    j = int(to + half_y) if dy > 0 else int(to - half_y)
-    for i in range(int(x - half_x), int(x + half_x) + 1):
-        if is_blocked(t, i, j, x, to, bottom, walks):
-            to = min(to, max(y, j - half_y - EDGE)) if dy > 0 else max(to, min(y, j + 1 + half_y + EDGE))
-            break
-    return min(max(to, 1.0 + half_y + EDGE), t.size - 1.0 - half_y - EDGE)
-
-
-@njit(error_model="numpy")
-def push_out(t, x, y, bottom, half_x, half_y, walks):  # type: ignore[no-untyped-def]
-    """Return the (dx, dy) that frees a box from terrain beside it: it fell past an edge and hangs into its side."""
-    ci = int(x)
-    cj = int(y)
-    dx = 0.0
-    dy = 0.0
-    if x + half_x > ci + 1 and is_blocked(t, ci + 1, cj, x, y, bottom, walks):
-        dx = ci + 1 - half_x - EDGE - x
-    elif x - half_x < ci and is_blocked(t, ci - 1, cj, x, y, bottom, walks):
-        dx = ci + half_x + EDGE - x
-    if y + half_y > cj + 1 and is_blocked(t, ci, cj + 1, x, y, bottom, walks):
-        dy = cj + 1 - half_y - EDGE - y
-    elif y - half_y < cj and is_blocked(t, ci, cj - 1, x, y, bottom, walks):
-        dy = cj + half_y + EDGE - y
-    if dx != 0.0 or dy != 0.0:
-        return dx, dy
-    # Only a corner hangs in: the shorter way out.
-    out_x = ci + 1 - half_x - EDGE - x if x + half_x > ci + 1 else ci + half_x + EDGE - x
-    out_y = cj + 1 - half_y - EDGE - y if y + half_y > cj + 1 else cj + half_y + EDGE - y
-    ni = ci + 1 if x + half_x > ci + 1 else ci - 1
-    nj = cj + 1 if y + half_y > cj + 1 else cj - 1
-    hangs = (x + half_x > ci + 1 or x - half_x < ci) and (y + half_y > cj + 1 or y - half_y < cj)
-    if hangs and is_blocked(t, ni, nj, x, y, bottom, walks):
-        if abs(out_x) < abs(out_y):
-            dx = out_x
-        else:
-            dy = out_y
-    return dx, dy
-
-
-@njit(error_model="numpy")
 def line_is_clear(t, x0, y0, z0, x1, y1, z1):  # type: ignore[no-untyped-def]
-    """Say whether terrain leaves open the line between two points.
+    """Say whether terrain leaves open the line between two points that are not below the ground.
 
-    One walk over the tiles that the line crosses. Terrain and line are straight within a tile: its ends tell.
+    Terrain and line are straight within a tile: the sides that the line crosses tell. Most have no tile beside them
+    that is higher than the lower end of the line; those that have are looked at one by one.
     """
     dx = x1 - x0
     dy = y1 - y0
     dz = z1 - z0
-    i = int(x0)
-    j = int(y0)
-    last_i = int(x1)
-    last_j = int(y1)
-    step_i = 1 if dx > 0 else -1
-    step_j = 1 if dy > 0 else -1
-    per_i = 1.0 / abs(dx) if dx != 0 else FAR
-    per_j = 1.0 / abs(dy) if dy != 0 else FAR
-    next_i = ((i + 1 - x0) if dx > 0 else (x0 - i)) * per_i
-    next_j = ((j + 1 - y0) if dy > 0 else (y0 - j)) * per_j
-    at = 0.0
-    for _ in range(abs(last_i - i) + abs(last_j - j) + 1):
-        to = min(next_i, next_j, 1.0)
-        from_z = z0 + at * dz
-        to_z = z0 + to * dz
-        cell = np.int64(t.cell[i * t.size + j])
-        if cell & 7 < NORTH or cell & 7 > WEST:
-            if min(from_z, to_z) < (cell >> 3) * LEVEL_HEIGHT_M:
-                return False
-        else:
-            if from_z < height_on(t, i, j, x0 + at * dx, y0 + at * dy):
-                return False
-            if to_z < height_on(t, i, j, x0 + to * dx, y0 + to * dy):
-                return False
-        at = to
-        if next_i < next_j:
-            i += step_i
-            next_i += per_i
-        else:
-            j += step_j
-            next_j += per_j
+    low = math.floor(min(z0, z1) / LEVEL_HEIGHT_M)
+    floor = min(max(np.int64(low) - t.lowest, 0), SIGHT_FLOORS - 1)
+    at = SIGHT_LINES + 8 * floor * t.size
+    to_y = dy / dx if abs(dx) > LEAST else 0.0
+    to_x = dx / dy if abs(dy) > LEAST else 0.0
+    east = crossed(t, at, x0, y0, to_y) & lines_between(int(x0), int(x1))
+    north = crossed(t, at + 4 * t.size, y0, x0, to_x) & lines_between(int(y0), int(y1))
+    while east:
+        n = lowest(east)
+        east &= east - 1
+        way = (n + 1 - x0) / dx
+        j = int(y0 + way * dy)
+        if z0 + way * dz < max(height_on(t, n, j, n + 1, y0 + way * dy), height_on(t, n + 1, j, n + 1, y0 + way * dy)):
+            return False
+    while north:
+        n = lowest(north)
+        north &= north - 1
+        way = (n + 1 - y0) / dy
+        i = int(x0 + way * dx)
+        if z0 + way * dz < max(height_on(t, i, n, x0 + way * dx, n + 1), height_on(t, i, n + 1, x0 + way * dx, n + 1)):
+            return False
     return True
+
+
+@njit(error_model="numpy")
+def crossed(t, offset, x, y, slope):  # type: ignore[no-untyped-def]
+    """Return at which grid lines (bit n: the line n + 1) a line through (x, y) meets their set of tiles.
+
+    The sets of an axis, one a grid line, are uint32 from byte `offset` of the record on.
+    """
+    met = crossings(t, offset, 1.0 - x, y, slope) | crossings(t, offset + 32, 9.0 - x, y, slope) << 8
+    if t.size > 16:
+        met |= crossings(t, offset + 64, 17.0 - x, y, slope) << 16
+    return met
+
+
+@njit(error_model="numpy")
+def lines_between(i, j):  # type: ignore[no-untyped-def]
+    """Return the grid lines, as a set, between tiles i and j of one axis."""
+    return (1 << max(i, j)) - (1 << min(i, j))
 
 
 @njit(error_model="numpy")
 def walkable_distance(t, x, y, cos, sin, limit):  # type: ignore[no-untyped-def]
     """Return the distance along the ground from (x, y) to the first rise that can't be walked up, at most `limit`.
 
-    Distances are counted in whole FINE parts of a metre: integers are compared and added in a third of the time.
+    All grid lines of an axis are asked at once; the nearest that can't be crossed tells. Ramps are asked one by one.
     """
-    i = int(x)
-    j = int(y)
-    per_i = min(1.0 / max(abs(cos), 1e-9), NEVER_M)
-    per_j = min(1.0 / max(abs(sin), 1e-9), NEVER_M)
-    next_i = int(min(((i + 1 - x) if cos > 0 else (x - i)) * per_i, NEVER_M) * FINE)
-    next_j = int(min(((j + 1 - y) if sin > 0 else (y - j)) * per_j, NEVER_M) * FINE)
-    each_i = int(per_i * FINE)
-    each_j = int(per_j * FINE)
-    step_i = t.size if cos > 0 else -t.size
-    step_j = 1 if sin > 0 else -1
-    east_or_west = 0 if cos > 0 else 2
-    north_or_south = 4 if sin > 0 else 6
-    last = int(limit * FINE)
-    here = i * t.size + j
+    beyond_x = -1 << int(x)
+    beyond_y = -1 << int(y)
+    east = cos > 0
+    north = sin > 0
+    per_x = 1.0 / (max(cos, LEAST) if east else min(cos, -LEAST))
+    per_y = 1.0 / (max(sin, LEAST) if north else min(sin, -LEAST))
+    shut_x = crossed(t, WALK_LINES + (0 if east else 4) * t.size, x, y, sin * per_x)
+    shut_y = crossed(t, WALK_LINES + (8 if north else 12) * t.size, y, x, cos * per_y)
+    shut_x &= beyond_x if east else ~beyond_x
+    shut_y &= beyond_y if north else ~beyond_y
     while True:
-        across_i = next_i < next_j
-        at = next_i if across_i else next_j
-        if at >= last:
+        n = first_line(shut_x, east)
+        m = first_line(shut_y, north)
+        to_x = (n + 1 - x) * per_x
+        to_y = (m + 1 - y) * per_y
+        distance = min(to_x, to_y)
+        if distance >= limit:
             return limit
-        way = t.ways[here] >> (east_or_west if across_i else north_or_south) & 3
-        there = here + (step_i if across_i else step_j)
-        if way != OPEN:
-            distance = at / FINE
-            if way == SHUT or is_too_steep(t, here, there, x + distance * cos, y + distance * sin):
-                return distance
-        here = there
-        next_i += each_i if across_i else 0
-        next_j += 0 if across_i else each_j
+        if not t.ramps:
+            return distance
+        if to_x < to_y:
+            tile_y = min(max(int(y + distance * sin), 0), t.size - 1)
+            here = (n if east else n + 1) * t.size + tile_y
+            there = (n + 1 if east else n) * t.size + tile_y
+            way = t.ways[here] >> (0 if east else 2) & 3
+            shut_x &= ~(1 << n)
+        else:
+            tile_x = min(max(int(x + distance * cos), 0), t.size - 1)
+            here = tile_x * t.size + (m if north else m + 1)
+            there = tile_x * t.size + (m + 1 if north else m)
+            way = t.ways[here] >> (4 if north else 6) & 3
+            shut_y &= ~(1 << m)
+        if way == SHUT or (way == DEPENDS and is_too_steep(t, here, there, x + distance * cos, y + distance * sin)):
+            return distance
+
+
+@njit(error_model="numpy")
+def first_line(lines, rising):  # type: ignore[no-untyped-def]
+    """Return which grid line of a set comes first if one goes up or down the axis; one outside of the world if none."""
+    return lowest(lines | 1 << 40) if rising else highest(lines << 1 | 1) - 1
 
 
 @njit(error_model="numpy")

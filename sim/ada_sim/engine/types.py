@@ -13,6 +13,8 @@ from ada_sim.tasks.task import MAX_RULES, MAX_WORLD_SIZE
 
 K, G, R, P = c.MAX_BODIES, MAX_WORLD_SIZE, MAX_RULES, c.MAX_PLAYERS
 RULE_COLUMNS = 26
+VIEWED = (K + 7) // 8 * 8
+SIGHT_FLOORS = 10  # heights, half a metre apart, for which it is kept what stands higher
 
 # What an episode's task fixes. Metres, world frame.
 TASK = np.dtype(
@@ -27,9 +29,17 @@ TASK = np.dtype(
         ("seed", np.uint64),  # of the episode
         ("goal", np.int8, (P, 4)),  # relation, first, second, negated
         ("rule", np.int8, (R, c.RULE_FIELDS)),  # relation, first, second, negated, spawns (-1 for none)
-        # Terrain, tile (i, j) at i * size + j.
-        ("ways", np.uint8, (G * G,)),  # two bits a side (`loading.ways_between`): can it be walked across
+        # Terrain (`packing`), tile (i, j) at i * size + j. Grid line n of an axis lies between its tiles n and n + 1; a
+        # set of places along it has a bit a tile.
+        ("ramps", np.int64),  # how many
+        ("lowest", np.int64),  # surface, in half metres
+        ("walk_lines", np.uint32, (4 * G,)),  # where one can't walk (or not always) over line [side * size + n]; sides
+        # in the order of `ways`
+        ("around", np.uint16, (G * G,)),  # bits of the tiles beside that are too high to get on to, and `RUGGED`
         ("cell", np.int16, (G * G,)),  # 8 * height + Tile; height of the surface, its low end on a ramp, in half metres
+        # Where a tile beside line [(floor * 2 + axis) * size + n] is higher than `lowest + floor` half metres.
+        ("sight_lines", np.uint32, (SIGHT_FLOORS * 2 * G,)),
+        ("ways", np.uint8, (G * G,)),  # two bits a side, east, west, north, south: can it be walked across
         # Asked for only when a trial begins, and by pictures.
         ("place", np.float64, (c.MAX_OBJECTS, 2)),  # initial objects' x y
         ("spawn", np.float64, (P, 2)),  # players' x y
@@ -43,7 +53,7 @@ TASK = np.dtype(
     align=True,
 )
 
-# What changes from tick to tick. Metres, seconds, radians, world frame.
+# What changes from tick to tick. Metres, seconds, radians, world frame. What is asked for all the time comes first.
 WORLD = np.dtype(
     [
         ("active", np.int64),  # is an episode running
@@ -52,20 +62,22 @@ WORLD = np.dtype(
         ("used", np.int64),  # body slots from this one on are empty
         ("bodies", np.int64),  # bit k: slot k holds a body
         ("waking", np.int64),  # bit k: body k is awake
-        ("moved", np.int64),  # bit k: body k may have moved since the rules were read
-        ("charted", np.int64),  # bit k: near[k] is of this timestep
-        ("strays", np.int64),  # bit k: body k was put elsewhere in this timestep, farther than it can move
+        ("moved", np.int64),  # bit k: body k may have moved, or its view or hand changed, since the rules were read
+        (
+            "jumped",
+            np.int64,
+        ),  # bit k: body k may have moved farther than it can by itself since then, or its hand changed
+        ("charted", np.int64),  # bit k: beside[k] is of this timestep
+        ("strays", np.int64),  # bit k: body k was put elsewhere or woke in this timestep: a chart may not know
         ("latched", np.int64),  # bit r: a rule on players alone fired and its condition still holds
         ("possible", np.int64),  # bit r: both kinds of rule r's condition are in the world
-        ("settled", np.int64),  # bit r: rule r can't fire before one of its bodies moves
+        ("settled", np.int64),  # bit r: rule r can't fire before one of the bodies in watch[r] moves
+        ("late", np.int64),  # bit r: one of them has moved, but not long enough yet
         ("spending", np.int64),  # bit r: some body has this bit in `spent`
-        ("stacked", np.int64),  # bit k: body k sleeps on another body
-        ("bodies_of", np.int64, (c.NUM_KINDS,)),  # bit k: body k is of this kind
-        ("spent", np.int64, (K,)),  # bit r: made by rule r, whose condition has held for it ever since
-        ("near", np.int64, (K,)),  # bit k: body k may come near in this timestep
-        ("beside", np.int64, (K,)),  # bit k: body k may come to touch in this timestep
-        ("position", np.float64, (K, 3)),  # centre of each body
-        ("velocity", np.float64, (K, 3)),
+        ("leaning", np.int64),  # bit k: body k sleeps on, or held up a slope by, another body
+        ("tick", np.int64),  # ticks done of this trial
+        ("view_hidden_by", np.int64),  # what `find_pair` found in lines of sight, as a set
+        ("slack_m", np.float64),  # how far `find_pair` found the nearest pair from being close enough, at least
         ("yaw", np.float64, (P,)),  # 0 east, anticlockwise
         ("pitch", np.float64, (P,)),  # up
         ("cos_yaw", np.float64, (P,)),  # of these two, kept beside them: they are asked for all the time
@@ -76,38 +88,49 @@ WORLD = np.dtype(
         ("last_height", np.float64, (P,)),  # of the player at the last timestep
         ("held", np.int64, (P,)),  # body slot, -1 for none
         ("in_goal", np.int64, (P,)),  # ticks of this timestep
+        ("told", np.int64, (P,)),  # how many bodies the player was told of
+        ("in_reach", np.int64, (P,)),  # bit k: body k may come within the player's reach in this timestep
+        ("bodies_of", np.int64, (c.NUM_KINDS,)),  # bit k: body k is of this kind
+        ("action", np.int8, (P, len(c.ACTION_SIZES))),
         ("kind", np.int8, (K,)),  # object type or player, -1 for an empty slot
         ("shape", np.int8, (K,)),  # row of `constants.HALF`
         ("frozen", np.uint8, (K,)),  # never moves
         ("awake", np.uint8, (K,)),  # ticks of rest until the body sleeps; 0 asleep
         ("supported", np.uint8, (K,)),  # 0 in the air, 1 on terrain, 2 on a body at rest, 3 on one that may move
-        ("action", np.int8, (P, len(c.ACTION_SIZES))),
+        ("position", np.float64, (K, 3)),  # centre of each body
+        ("velocity", np.float64, (K, 3)),
+        ("beside", np.int64, (K,)),  # bit k: body k may come to touch in this timestep
+        ("watch", np.int64, (R,)),  # see `settled`
+        ("due", np.int64, (R,)),  # before this tick a rule that waits for two bodies to come close can't fire
+        ("spent", np.int64, (K,)),  # bit r: made by rule r, whose condition has held for it ever since
     ],
     align=True,
 )
 
-
-# What one world's step tells, and what the view is worked out in; one a thread, copied into `Outputs`.
+# What one world's step tells, and what the view is worked out in; one a thread.
 TOLD = np.dtype(
     [
         ("trial_ended", np.int64),
         ("episode_ended", np.int64),
         ("episode_started", np.int64),
-        ("ahead", np.float64, (K, 3)),  # from the player's eye to each body's centre
+        # From the player's eye to each body's centre, and the square of that over the ground; in whole vectors.
+        ("ahead_x", np.float64, (VIEWED,)),
+        ("ahead_y", np.float64, (VIEWED,)),
+        ("ahead_z", np.float64, (VIEWED,)),
+        ("distance2", np.float64, (VIEWED,)),
         ("may_hide", np.int64),  # bit k: body k may stand in front of something in the view
-        ("distance2", np.float64, (K,)),  # of that over the ground, squared
         ("reward", np.float32, (P,)),
         ("last_reward", np.float32, (P,)),
-        ("trial_start", np.float32, (P,)),
-        ("timers", np.float32, (P, 4)),
-        ("body", np.float32, (P, 5)),
-        ("trials_remaining", np.float32, (P, c.TRIAL_SLOTS)),
-        ("ranges", np.float32, (P, c.NUM_RANGES)),
-        ("objects", np.float32, (P, c.OBJECT_SLOTS, c.OBJECT_FEATURES)),
         ("last_action", np.int8, (P, len(c.ACTION_SIZES))),
     ],
     align=True,
 )
+
+# A player's rows of the arrays that come out, as records: a compiled function takes one as a single pointer.
+SIGHT = np.dtype([("objects", np.float32, (c.OBJECT_SLOTS, c.OBJECT_FEATURES))])
+RANGES = np.dtype([("ranges", np.float32, (c.NUM_RANGES,))])
+BODY = np.dtype([("body", np.float32, (5,))])
+TIMERS = np.dtype([("timers", np.float32, (4,))])
 
 
 class Outputs(NamedTuple):
@@ -149,4 +172,28 @@ def empty_outputs(num_worlds: int, players: int) -> Outputs:
         trials_remaining=np.zeros((*lead, c.TRIAL_SLOTS), np.float32),
         timers=np.zeros((*lead, 4), np.float32),
         trial_start=np.zeros((*lead, 1), np.float32),
+    )
+
+
+class Rows(NamedTuple):
+    """Some of the outputs, each player's share as a record [B, P] over the same memory."""
+
+    sight: np.ndarray
+    ranges: np.ndarray
+    body: np.ndarray
+    timers: np.ndarray
+
+
+def rows_of(out: Outputs) -> Rows:
+    """Return the rows of these outputs."""
+    lead = out.reward.shape
+
+    def records(array: np.ndarray, kind: np.dtype[np.void]) -> np.ndarray:
+        return array.reshape(*lead, -1).view(kind)[..., 0]
+
+    return Rows(
+        records(out.objects, SIGHT),
+        records(out.ranges, RANGES),
+        records(out.body, BODY),
+        records(out.timers, TIMERS),
     )

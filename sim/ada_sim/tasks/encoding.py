@@ -30,6 +30,7 @@ from ada_sim.tasks.task import (
     SHAPES,
     Hiding,
     Predicate,
+    ProductionRule,
     Relation,
     Task,
 )
@@ -60,41 +61,52 @@ GOAL_FIELD_SIZES = (NUM_NEGATED, NUM_PREDICATES, NUM_SHAPES, NUM_COLOURS, NUM_SH
 RULE_FIELD_SIZES = GOAL_FIELD_SIZES * TRIGGERS + (NUM_SHAPES, NUM_COLOURS) * MAX_SPAWNS
 
 _NOTHING_HIDDEN = Hiding()
+_UNUSED_TRIGGERS = (0,) * PREDICATE_FIELDS * (TRIGGERS - 1)
+_NO_SPAWNS = (0, 0) * MAX_SPAWNS
+_HIDDEN_RULE = (0, PREDICATE_HIDDEN_RULE, *(0,) * (len(RULE_FIELD_SIZES) - 2))
+# Shape and colour of each object type and, unless it is the one who looks, player.
+_SHOWN = [
+    (SHAPE_FIRST + shape, COLOUR_FIRST + colour) for shape in range(len(SHAPES)) for colour in range(len(COLOURS))
+]
+_SHOWN += [(SHAPE_OTHER, 0)] * 2
 
 
 def encode(task: Task, player: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what `player` (0 or 1) is shown: goal, int8 [6], and rules, int8 [16, 26]."""
     hiding = task.game.hidings[player]
-    goal = np.zeros(PREDICATE_FIELDS, np.int8)
-    goal[:] = _predicate_fields(task.game.goals[player], player, _NOTHING_HIDDEN)
+    goal = task.game.goals[player]
+    shown = _entities(player, hiding)
+    rows = [
+        _HIDDEN_RULE if index in hiding.rules else _rule_fields(rule, index, shown, hiding)
+        for index, rule in enumerate(task.game.rules)
+    ]
     rules = np.zeros((MAX_RULES, len(RULE_FIELD_SIZES)), np.int8)
-    for index, rule in enumerate(task.game.rules):
-        if index in hiding.rules:
-            rules[index, 1] = PREDICATE_HIDDEN_RULE
-            continue
-        rules[index, :PREDICATE_FIELDS] = _predicate_fields(rule.condition, player, hiding)
-        if index in hiding.predicates:
-            rules[index, 0] = NEGATED_HIDDEN
-            rules[index, 1] = PREDICATE_HIDDEN_FIRST + hiding.predicates.index(index)
-        for slot, spawn in enumerate(rule.spawns):
-            start = PREDICATE_FIELDS * TRIGGERS + 2 * slot
-            rules[index, start : start + 2] = _entity_fields(spawn, player, hiding)
-    return goal, rules
+    if rows:
+        rules[: len(rows)] = rows
+    return np.array(_predicate_fields(goal, _entities(player, _NOTHING_HIDDEN)), np.int8), rules
 
 
-def _predicate_fields(predicate: Predicate, player: int, hiding: Hiding) -> tuple[int, ...]:
+def _entities(player: int, hiding: Hiding) -> list[tuple[int, int]]:
+    """Return shape and colour as which each entity is shown."""
+    shown = list(_SHOWN)
+    for number, hidden in enumerate(hiding.objects):
+        shown[hidden] = SHAPE_HIDDEN_FIRST + number, 0
+    shown[PLAYER_1 + player] = SHAPE_SELF, 0
+    return shown
+
+
+def _predicate_fields(predicate: Predicate, shown: list[tuple[int, int]]) -> tuple[int, ...]:
     return (
         NEGATED_YES if predicate.negated else NEGATED_NO,
         PREDICATE_FIRST + predicate.relation,
-        *_entity_fields(predicate.first, player, hiding),
-        *_entity_fields(predicate.second, player, hiding),
+        *shown[predicate.first],
+        *shown[predicate.second],
     )
 
 
-def _entity_fields(entity: int, player: int, hiding: Hiding) -> tuple[int, int]:
-    if entity >= PLAYER_1:
-        return (SHAPE_SELF if entity - PLAYER_1 == player else SHAPE_OTHER), 0
-    if entity in hiding.objects:
-        return SHAPE_HIDDEN_FIRST + hiding.objects.index(entity), 0
-    shape, colour = divmod(entity, len(COLOURS))
-    return SHAPE_FIRST + shape, COLOUR_FIRST + colour
+def _rule_fields(rule: ProductionRule, index: int, shown: list[tuple[int, int]], hiding: Hiding) -> tuple[int, ...]:
+    fields = _predicate_fields(rule.condition, shown)
+    if index in hiding.predicates:
+        fields = (NEGATED_HIDDEN, PREDICATE_HIDDEN_FIRST + hiding.predicates.index(index), *fields[2:])
+    spawns = [field for spawn in rule.spawns for field in shown[spawn]]
+    return *fields, *_UNUSED_TRIGGERS, *spawns, *_NO_SPAWNS[len(spawns) :]
