@@ -7,7 +7,7 @@ what will never be mended by time alone is told apart in `start_failure`.
 from collections.abc import Iterable
 
 from ada_operator import names
-from ada_operator.failure_policy import blocked_reason, last_lines, unschedulable
+from ada_operator.failure_policy import blocked_reason, last_lines, memory_limit, unschedulable
 from ada_operator.kubernetes_time import seconds
 from ada_operator.observed import Manifest
 from ada_operator.view import LINGER_S, View
@@ -35,7 +35,7 @@ def pods_blocked(view: View, pods: Iterable[Manifest]) -> tuple[str, str] | None
         said = unschedulable(pod)
         if said is not None and view.now - since >= PATIENCE_S:
             return "PodsBlocked", f"pod {name} finds no place: {last_lines(said)}"
-        waiting = _crash_loop(status)
+        waiting = _crash_loop(pod)
         if waiting is not None:
             return "PodsCrash", f"pod {name} {waiting}"
         if _is_unready(status, view.now):
@@ -51,13 +51,15 @@ def _created(pod: Manifest, now: float) -> float:
     return seconds(pod["metadata"].get("creationTimestamp"), now)
 
 
-def _crash_loop(status: Manifest) -> str | None:
-    """Return what a container that is restarted again and again last said."""
-    for container in status.get("containerStatuses", []):
+def _crash_loop(pod: Manifest) -> str | None:
+    """Return what a container that is restarted again and again last said, or that it ran out of memory."""
+    for container in pod.get("status", {}).get("containerStatuses", []):
         if container.get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff":
-            ended = container.get("lastState", {}).get("terminated", {})
+            times, ended = container.get("restartCount", 0), container.get("lastState", {}).get("terminated", {})
+            if ended.get("reason") == "OOMKilled":
+                return f"ran out of memory{memory_limit(pod)} {times} times"
             said = last_lines(ended.get("message") or "it said nothing")
-            return f"crashed {container.get('restartCount', 0)} times, exit code {ended.get('exitCode')}: {said}"
+            return f"crashed {times} times, exit code {ended.get('exitCode')}: {said}"
     return None
 
 

@@ -6,7 +6,7 @@ many pods the Job asks for:
     none yet                                          what is wanted, within the bounds
     more than wanted                                  what is wanted, at once
     the last pods have found no node for a while      as many as have a node, at least the minimum
-    fewer than wanted, for longer than the cool-down  what is wanted
+    fewer than wanted                                 what is wanted; after a cool-down, if there was no room for it
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from ada_operator.kubernetes_time import seconds
 from ada_operator.observed import Manifest
 
 PATIENCE_S = 300.0  # a pod without a node waits this long: time for an autoscaler to bring one
-COOL_DOWN_S = 600.0  # between giving nodes up and asking for them again
+COOL_DOWN_S = 600.0  # between giving nodes up for lack of room and asking for them again
 
 
 def wanted_nodes(bounds: Nodes, asked: int | None) -> int:
@@ -26,13 +26,13 @@ def wanted_nodes(bounds: Nodes, asked: int | None) -> int:
 
 
 def target_nodes(
-    bounds: Nodes, wanted: int, current: int | None, resized_at: float, pods: Iterable[Manifest], now: float
+    bounds: Nodes, wanted: int, current: int | None, short_since: float | None, pods: Iterable[Manifest], now: float
 ) -> int:
     """Return the number of nodes to ask for.
 
     Args:
         current: what the Job asks for now; None before there is one.
-        resized_at: when that last changed (s since 1970).
+        short_since: when nodes were last given up for lack of room (s since 1970); None if none are.
         pods: the Job's pods.
         now: s since 1970.
     """
@@ -41,9 +41,9 @@ def target_nodes(
     placed = placed_nodes(current, pods, now)
     if placed < current:
         return max(bounds.min, min(placed, current))
-    if current < wanted and now - resized_at >= COOL_DOWN_S:
-        return wanted
-    return current
+    if short_since is not None and now - short_since < COOL_DOWN_S:
+        return current
+    return wanted
 
 
 def placed_nodes(current: int, pods: Iterable[Manifest], now: float) -> int:

@@ -91,6 +91,15 @@ def server_failure(pod: Manifest) -> PodFailure | None:
     return None
 
 
+def memory_limit(pod: Manifest) -> str:
+    """Return the limit that a pod ran into, in words; nothing if it has none: then its node's memory was used up."""
+    for container in pod.get("spec", {}).get("containers", []):
+        limit = (container.get("resources") or {}).get("limits", {}).get("memory")
+        if limit:
+            return f" (limit {limit})"
+    return ""
+
+
 # Reasons for which the kubelet can't start a container, and a person has to act.
 BLOCKING_REASONS = (
     "ErrImagePull",

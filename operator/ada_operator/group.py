@@ -5,6 +5,7 @@ to make it anew, in order:
 
     spec.stages[].trainer.nodes changed           free; the bounds are fixed at the rendezvous
     the Job ended without the stage being trained counted as a stall; nobody is left
+    nodes were lost that it can't do without      a disruption; their pods never end, so no others take their place
     too many updates were not finite              onNan, counted
     the score collapsed                           onCollapse, counted
     no progress for too long                      onStall, counted
@@ -87,6 +88,7 @@ def carry_on(view: View, stage: Stage, memory: StageStatus, job: Manifest) -> St
     trouble = (
         resized_bounds(stage, annotations)
         or ended(view, job)
+        or lost(view, stage, pods)
         or ill(view, stage, memory)
         or stalled(view, stage, memory, pods)
     )
@@ -118,6 +120,22 @@ def ended(view: View, job: Manifest) -> Trouble | None:
     return None
 
 
+def lost(view: View, stage: Stage, pods: list[Manifest]) -> Trouble | None:
+    """Return whether so many pods are on lost nodes that the group can't go on without them."""
+    there = [pod for pod in pods if pod.get("status", {}).get("phase") in ("Pending", "Running")]
+    staying = [pod for pod in there if not is_leaving(pod)]
+    stuck = [pod for pod in there if is_leaving(pod) and not view.is_stopping(pod)]
+    if not stuck or len(staying) >= stage.trainer.nodes.min:
+        return None
+    name, node = stuck[0]["metadata"]["name"], stuck[0].get("spec", {}).get("nodeName") or "its node"
+    return Trouble("NodeLost", f"pod {name} does not end, {node} is most likely lost", "restart", "disruption")
+
+
+def is_leaving(pod: Manifest) -> bool:
+    """Return whether a pod was told to go."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
 def ill(view: View, stage: Stage, memory: StageStatus) -> Trouble | None:
     """Return whether learning itself went wrong: updates that are not finite, or a score that collapsed."""
     progress = view.progress(stage.name)
@@ -140,7 +158,8 @@ def ill(view: View, stage: Stage, memory: StageStatus) -> Trouble | None:
 def stalled(view: View, stage: Stage, memory: StageStatus, pods: list[Manifest]) -> Trouble | None:
     """Return whether nodes run, but nothing was learned for too long."""
     progress = view.progress(stage.name)
-    running = sorted(_running_since(pod, view.now) for pod in pods if pod.get("status", {}).get("phase") == "Running")
+    there = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running" and not is_leaving(pod)]
+    running = sorted(_running_since(pod, view.now) for pod in there)
     if progress is None or progress.phase == "trained" or len(running) < stage.trainer.nodes.min:
         return None
     silent_s = view.now - max(progress.last_progress, *running)
@@ -203,12 +222,15 @@ def keep(
     """Keep the group, with as many nodes as the elastic policy says."""
     bounds, current = stage.trainer.nodes, int(job["spec"]["parallelism"])
     wanted = wanted_nodes(bounds, view.experiment.spec.nodes)
-    resized = annotations.get(names.RESIZED_ANNOTATION, timestamp(view.now))
-    nodes = target_nodes(bounds, wanted, current, seconds(resized, view.now), pods, view.now)
+    now, short = timestamp(view.now), annotations.get(names.SHORT_ANNOTATION)
+    since = None if short is None else seconds(short, view.now)
+    nodes = target_nodes(bounds, wanted, current, since, pods, view.now)
+    given_up = now if nodes < current else short
     group = Group(
         generation=memory.generation,
         nodes=nodes,
-        resized=resized if nodes == current else timestamp(view.now),
+        resized=annotations.get(names.RESIZED_ANNOTATION, now) if nodes == current else now,
+        short_since=given_up if nodes < wanted else None,
     )
     objects = manifests.trainer(view.experiment, stage, group, view.platform)
     for child in objects:
@@ -216,7 +238,8 @@ def keep(
             child["spec"]["template"] = job["spec"]["template"]
     progress, silent = view.progress(stage.name), is_silent(view, stage)
     learns = progress is not None and progress.phase in ("training", "committing", "trained")
-    trains = learns or silent  # a service that does not answer says nothing about the group
+    held = bool(job["spec"].get("suspend"))  # by a queue, which may also take back what trained
+    trains = not held and (learns or silent)  # a service that does not answer says nothing about the group
     ready = int(job.get("status", {}).get("ready") or 0)
     trouble = degraded(pods, wanted, trains=trains and not (progress is not None and progress.phase == "trained"))
     if trouble is None and silent:

@@ -13,6 +13,7 @@ PART_LABEL = "ada.dev/part"
 GENERATION_ANNOTATION = "ada.dev/generation"  # number of the training group a Job was made for
 BOUNDS_ANNOTATION = "ada.dev/nodes"  # MIN:MAX the group's rendezvous was told
 RESIZED_ANNOTATION = "ada.dev/resized"  # when the number of pods asked for last changed
+SHORT_ANNOTATION = "ada.dev/short-of-room"  # since when fewer are asked for than wanted, for lack of room; else absent
 
 CONFIG_DIRECTORY = "/etc/ada"
 CONFIG_KEY = "experiment.json"

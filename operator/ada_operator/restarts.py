@@ -9,7 +9,7 @@ from collections import Counter
 from ada_api.status import RestartCounts, StageStatus
 from ada_operator import names
 from ada_operator.elasticity import index
-from ada_operator.failure_policy import COUNTED, PodFailure, failures
+from ada_operator.failure_policy import COUNTED, PodFailure, failures, memory_limit
 from ada_operator.observed import Manifest
 from ada_operator.view import Failure, View
 
@@ -76,20 +76,9 @@ def counted_failure(view: View, pods: list[Manifest], part: names.Part, memory: 
     last = [failure for failure in found if failure.cause in COUNTED]
     said = f": {_said(last[-1])}" if last else ""
     if last and last[-1].cause == "outOfMemory":
-        known = memory_limit(pods, last[-1].pod)
+        known = next((memory_limit(pod) for pod in pods if pod["metadata"]["name"] == last[-1].pod), "")
         return Failure("OutOfMemory", f"{part} ran out of memory{known}; raise its memory limit{said}")
     return Failure("TooManyFailures", f"{used} failures since the last commit, {limit} are allowed{said}")
-
-
-def memory_limit(pods: list[Manifest], name: str) -> str:
-    """Return the limit that a pod ran into, in words; nothing if it has none: then its node's memory was used up."""
-    for pod in pods:
-        if pod["metadata"]["name"] == name:
-            for container in pod.get("spec", {}).get("containers", []):
-                limit = (container.get("resources") or {}).get("limits", {}).get("memory")
-                if limit:
-                    return f" (limit {limit})"
-    return ""
 
 
 def _said(failure: PodFailure) -> str:

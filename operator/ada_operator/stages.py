@@ -12,7 +12,7 @@ import math
 
 from ada_api.stages import Stage
 from ada_api.status import StageStatus
-from ada_operator.failure_policy import server_failure
+from ada_operator.failure_policy import memory_limit, server_failure
 from ada_operator.group import carry_on, start
 from ada_operator.kubernetes_time import seconds, timestamp
 from ada_operator.manifests import stage as manifests
@@ -120,8 +120,14 @@ def server_trouble(view: View, stage: Stage) -> Failure | None:
     for part in ("curriculum", "rendezvous", "simulator"):
         for pod in view.pods(part, stage if part == "simulator" else None):
             found = server_failure(pod)
-            if found is not None:
-                final = found.cause == "configuration"
-                said = f"pod {found.pod} (exit code {found.exit_code}): {found.message or 'it said nothing'}"
-                return Failure("ConfigurationError" if final else "CrashLoop", said)
+            if found is None:
+                continue
+            said = f"pod {found.pod} (exit code {found.exit_code}): {found.message or 'it said nothing'}"
+            match found.cause:
+                case "configuration":
+                    return Failure("ConfigurationError", said)
+                case "outOfMemory":
+                    ran_out = f"{part} ran out of memory{memory_limit(pod)}"
+                    return Failure("OutOfMemory", f"{ran_out}; raise its memory limit: {said}")
+            return Failure("CrashLoop", said)
     return None

@@ -68,22 +68,26 @@ BOUNDS = Nodes(min=2, max=8)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "current", "resized_ago", "pods", "nodes"),
+    ("wanted", "current", "short_for", "pods", "nodes"),
     [
-        pytest.param(8, None, 0, [], 8, id="a group starts at the size that is wanted"),
-        pytest.param(4, 8, 0, [], 4, id="asked to shrink, at once"),
-        pytest.param(8, 8, 0, [pending(7, SHORT)], 8, id="a pod without a node is waited for"),
-        pytest.param(8, 8, 0, [pending(7, LONG)], 7, id="but not for ever"),
-        pytest.param(8, 8, 0, [pending(7, LONG), pending(6, LONG)], 6, id="the last ones are given up together"),
-        pytest.param(8, 8, 0, [pending(0, LONG)], 8, id="a low index is kept: giving it up would stop one that runs"),
-        pytest.param(8, 8, 0, [pending(7, LONG, unplaced=False)], 8, id="a pod that has a node only starts slowly"),
+        pytest.param(8, None, None, [], 8, id="a group starts at the size that is wanted"),
+        pytest.param(4, 8, None, [], 4, id="asked to shrink, at once"),
+        pytest.param(8, 8, None, [pending(7, SHORT)], 8, id="a pod without a node is waited for"),
+        pytest.param(8, 8, None, [pending(7, LONG)], 7, id="but not for ever"),
+        pytest.param(8, 8, None, [pending(7, LONG), pending(6, LONG)], 6, id="the last ones are given up together"),
+        pytest.param(
+            8, 8, None, [pending(0, LONG)], 8, id="a low index is kept: giving it up would stop one that runs"
+        ),
+        pytest.param(8, 8, None, [pending(7, LONG, unplaced=False)], 8, id="a pod that has a node only starts slowly"),
         pytest.param(8, 2, 0, [pending(1, LONG)], 2, id="never below the minimum"),
+        pytest.param(8, 6, None, [], 8, id="asked to grow, at once"),
         pytest.param(8, 6, COOL_DOWN_S - 1, [], 6, id="no growth within the cool-down"),
         pytest.param(8, 6, COOL_DOWN_S, [], 8, id="growth after it"),
     ],
 )
-def test_nodes_to_ask_for(wanted, current, resized_ago, pods, nodes):
-    assert target_nodes(BOUNDS, wanted, current, NOW - resized_ago, pods, NOW) == nodes
+def test_nodes_to_ask_for(wanted, current, short_for, pods, nodes):
+    since = None if short_for is None else NOW - short_for
+    assert target_nodes(BOUNDS, wanted, current, since, pods, NOW) == nodes
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.none() | st.integers(1, 200), st.integers(1, 100), st.data())

@@ -5,6 +5,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from ada_api.validation import validate
@@ -13,7 +14,9 @@ _SPEC = importlib.util.spec_from_file_location("drawn", Path(__file__).with_name
 drawn = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(drawn)
 
-EXAMPLES = 2000 if os.environ.get("ADA_TEST_LONG") else 10
+LONG = bool(os.environ.get("ADA_TEST_LONG"))
+EXAMPLES = 2000 if LONG else 10
+pytestmark = pytest.mark.timeout(7200 if LONG else 300)
 SLOW = (
     HealthCheck.function_scoped_fixture,
     HealthCheck.too_slow,

@@ -35,16 +35,19 @@ def stuck(pod, cluster):
     pod["spec"]["nodeName"] = "node-7"
 
 
+def in_a_loop(pod, ended, times):
+    loop = {"waiting": {"reason": "CrashLoopBackOff"}}
+    known = {"name": "x", "state": loop, "lastState": {"terminated": ended}, "restartCount": times}
+    pod["status"]["containerStatuses"] = [known]
+
+
 def crashes(pod, cluster):
-    ended = {"exitCode": 1, "message": "address in use"}
-    pod["status"]["containerStatuses"] = [
-        {
-            "name": "x",
-            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-            "lastState": {"terminated": ended},
-            "restartCount": 2,
-        }
-    ]
+    in_a_loop(pod, {"exitCode": 1, "message": "address in use"}, 2)
+
+
+def runs_out_of_memory(pod, cluster, times=2):
+    pod["spec"]["containers"] = [{"name": "x", "resources": {"limits": {"memory": "64Mi"}}}]
+    in_a_loop(pod, {"exitCode": 137, "reason": "OOMKilled"}, times)
 
 
 TROUBLES = [
@@ -54,6 +57,7 @@ TROUBLES = [
     pytest.param(unready, "PodsNotReady", "not ready", id="a health check that fails"),
     pytest.param(stuck, "PodStuck", "is node-7 lost?", id="a pod that does not end"),
     pytest.param(crashes, "PodsCrash", "address in use", id="a few crashes"),
+    pytest.param(runs_out_of_memory, "PodsCrash", "ran out of memory (limit 64Mi) 2 times", id="too little memory"),
 ]
 
 
@@ -126,6 +130,18 @@ def test_running_out_of_memory_names_the_limit(make_cluster):
     assert "limit 512Mi" in condition(cluster, "Failed")["message"]
 
 
+@pytest.mark.parametrize("part", ["curriculum", "rendezvous", "simulator"])
+def test_a_server_that_runs_out_of_memory_again_and_again_names_the_limit(cluster, part):
+    cluster.settle()
+    (pod, *_) = cluster.of_part(part)
+    runs_out_of_memory(pod, cluster, times=5)
+    cluster.look()
+    failed = condition(cluster, "Failed")
+    assert (failed["status"], failed["reason"]) == ("True", "OutOfMemory")
+    assert f"{part} ran out of memory (limit 64Mi); raise its memory limit" in failed["message"]
+    assert pod["metadata"]["name"] in failed["message"]
+
+
 def test_a_stall_is_measured_against_the_stages_own_pace(make_cluster):
     """An update of this stage takes 200 s: ten minutes of silence are nothing."""
     cluster = make_cluster(failurePolicy={"stallSeconds": 600})
@@ -161,6 +177,29 @@ def test_a_job_that_a_queue_holds_says_so_and_waits(make_cluster):
         del cluster.pods[pod["metadata"]["name"]]
     cluster.look()
     assert condition(cluster, "Training")["message"] == "group 1 is held by the queue gpus"
+    assert cluster.status["stages"][0]["generation"] == 1
+    assert cluster.status["restarts"] == 0
+
+
+def test_a_group_that_a_queue_takes_back_does_not_train_until_it_is_let_go(make_cluster):
+    """The curriculum service still says what it said last; nothing runs."""
+    cluster = make_cluster(scheduling={"queueName": "gpus"})
+    training(cluster)
+    before = cluster.pods
+    cluster.pods = {name: pod for name, pod in before.items() if pod not in cluster.of_part("trainer")}
+    for _ in range(3):
+        cluster.now += 700
+        cluster.job("teacher")["spec"]["suspend"] = True  # the queue's field, which an apply leaves alone
+        cluster.look()
+        found = condition(cluster, "Training")
+        assert (found["status"], found["message"]) == ("False", "group 1 is held by the queue gpus")
+        assert cluster.status["phase"] == "Starting"
+    cluster.job("teacher")["spec"]["suspend"] = False
+    cluster.pods = before
+    cluster.learn("teacher", 200)
+    cluster.look()
+    assert condition(cluster, "Training")["status"] == "True"
+    assert cluster.status["lostSeconds"]["queued"] > 1000
     assert cluster.status["stages"][0]["generation"] == 1
     assert cluster.status["restarts"] == 0
 

@@ -180,14 +180,3 @@ def test_the_deadline_of_an_appended_stage_counts_from_then_on(make_cluster):
     cluster.edit(stages=[*cluster.document["spec"]["stages"], {"name": "third", "frames": 10}])
     cluster.settle()
     assert cluster.status["phase"] == "Starting"
-
-
-def test_every_reason_a_condition_can_have_is_documented(cluster):
-    from pathlib import Path
-
-    from ada_operator import conditions
-
-    documented = (Path(__file__).parents[2] / "docs" / "status.md").read_text()
-    legend = conditions.__doc__.split("\n\n")[1]
-    reasons = {word.strip(",;:()") for line in legend.splitlines() for word in line.split() if word[:1].isupper()}
-    assert not {reason for reason in reasons - {"True", "False", "Unknown"} if reason not in documented}

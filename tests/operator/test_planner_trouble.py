@@ -2,6 +2,8 @@
 
 import pytest
 
+from ada_operator.kubernetes_time import timestamp
+
 
 def condition(cluster, kind):
     return next(one for one in cluster.status["conditions"] if one["type"] == kind)
@@ -273,10 +275,23 @@ def test_pods_that_find_no_node_are_given_up_after_a_while_and_asked_for_again_l
     cluster.learn("student", 200)
     cluster.settle()
     assert cluster.job("student")["spec"]["parallelism"] == 2
-    cluster.now += 601
+    cluster.now += 500
+    cluster.learn("student", 250)
+    cluster.settle()
+    assert cluster.job("student")["spec"]["parallelism"] == 2, "room is not asked for all the time"
+    cluster.now += 101
     cluster.learn("student", 300)
     cluster.settle()
     assert cluster.job("student")["spec"]["parallelism"] == 4
+    assert cluster.status["stages"][1]["generation"] == 1
+
+
+def test_a_group_that_was_made_smaller_grows_again_as_soon_as_it_is_asked_to(cluster):
+    student_training(cluster)
+    for nodes in (2, 4, 1, 3):
+        cluster.edit(nodes=nodes)
+        cluster.settle()
+        assert cluster.job("student")["spec"]["parallelism"] == nodes
     assert cluster.status["stages"][1]["generation"] == 1
 
 
@@ -338,3 +353,56 @@ def test_a_teacher_once_pinned_stays_whatever_is_committed_later(cluster):
     cluster.settle()
     command = cluster.job("student")["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[command.index("--teacher-digest") + 1] == f"sha256:{1000:064x}"
+
+
+def told_to_go(pod, deadline):
+    """Mark a pod of a lost node, as the node controller does after a while; nobody there hears it."""
+    pod["metadata"]["deletionTimestamp"] = timestamp(deadline)
+    pod["spec"]["nodeName"] = "node-7"
+
+
+def test_a_group_that_lost_its_only_node_starts_anew_and_no_budget_is_used(make_cluster):
+    """The pod never ends, so the Job puts no other in its place; and its silence is nobody's stall."""
+    cluster = make_cluster(failurePolicy={"maxCodeFailures": 0, "stallSeconds": 100})
+    training(cluster)
+    (pod,) = cluster.of_part("trainer")
+    told_to_go(pod, cluster.now + 180)
+    cluster.now += 200  # its grace is over, and it is still given a moment
+    cluster.look()
+    assert cluster.status["stages"][0]["generation"] == 1
+    assert sum(cluster.status["stages"][0]["restarts"].values()) == 0
+    cluster.now += 15
+    cluster.settle()
+    teacher = cluster.status["stages"][0]
+    assert teacher["generation"] == 2
+    assert teacher["restarts"]["disruption"] == 1
+    assert sum(teacher["restarts"].values()) == 1
+    (told,) = [event.message for event in cluster.events if event.reason == "Regrouping"]
+    assert f"pod {pod['metadata']['name']} does not end, node-7 is most likely lost" in told
+
+
+def test_a_group_that_can_do_without_a_lost_node_goes_on(cluster):
+    student_training(cluster)
+    pods = cluster.of_part("trainer")
+    assert len(pods) > 1
+    told_to_go(pods[0], cluster.now - 100)
+    generation = cluster.status["stages"][1]["generation"]
+    cluster.look()
+    assert cluster.status["stages"][1]["generation"] == generation
+    assert cluster.status["stages"][1]["restarts"]["disruption"] == 0
+
+
+def test_a_teacher_of_another_experiment_is_pinned_as_it_is_named(make_cluster):
+    digest = f"sha256:{7:064x}"
+    elsewhere = {"uri": "s3://ada/lab/other/teacher/7", "digest": digest}
+    stage = {"name": "student", "frames": 1000, "distillation": {"checkpoint": elsewhere, "frames": 500}}
+    cluster = make_cluster(stages=[stage])
+    cluster.settle()
+    command = cluster.job("student")["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[command.index("--teacher-uri") + 1] == elsewhere["uri"]
+    assert command[command.index("--teacher-digest") + 1] == digest
+    assert cluster.status["stages"][0]["teacher"] == elsewhere
+    cluster.end_pods("trainer", 1)  # and so for every group of the stage
+    cluster.finish("student")
+    assert cluster.status["stages"][0]["teacher"] == elsewhere
+    assert cluster.status["phase"] == "Succeeded"

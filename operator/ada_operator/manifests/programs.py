@@ -27,6 +27,7 @@ class Group:
     generation: int  # grows with every group of a stage that is made anew
     nodes: int
     resized: str  # when `nodes` last changed
+    short_since: str | None = None  # when nodes were last given up for lack of room, if they still are
     teacher: Pinned | None = None
     resume: Pinned | None = None  # go on from here, not from the newest checkpoint
 

@@ -50,6 +50,8 @@ def trainer(experiment: AdaExperiment, stage: Stage, group: Group, platform: Pla
         names.BOUNDS_ANNOTATION: programs.node_bounds(stage),
         names.RESIZED_ANNOTATION: group.resized,
     }
+    if group.short_since is not None:
+        marks[names.SHORT_ANNOTATION] = group.short_since
     job = _job(experiment, "trainer", stage, template, group.nodes, marks)
     # Any node that ends well has seen the stage trained and committed: all nodes agree on it.
     job["spec"]["successPolicy"] = {"rules": [{"succeededCount": 1}]}
