@@ -1,7 +1,8 @@
 """Frames from a simulator server to a trainer: our wire beside gRPC's bidirectional streaming and bare sockets.
 
-The server simulates nothing: each step answers with the next of a few batches of 64 worlds with pictures of 72 x 96,
-so that what is measured is the way between the two processes, encoding and checks included.
+The server simulates nothing: each step stamps its number on the pictures (72 x 96) of 64 worlds, so that what is
+measured is the way between the two processes, encoding and checks included. In shared memory the pictures lie where the
+client reads them, since that is where the simulator draws them: nothing but their stamps is written.
 `python -m benchmarks.transport ours|raw` runs one end.
 """
 
@@ -36,7 +37,7 @@ SPACE = Environment(observation="pixels")
 
 
 class Pictures:
-    """Worlds that answer with noise drawn beforehand."""
+    """Worlds that cost nothing: noise drawn beforehand, in which each step stamps its number on every picture."""
 
     def __init__(self, worlds: int) -> None:
         self.players, self.specification = 1, specification(SPACE)
@@ -49,24 +50,36 @@ class Pictures:
             *(np.zeros(worlds, bool) for _ in range(2)),
             np.ones(worlds, bool),
         )
-        noise = [rng.integers(0, 256, (worlds, 1, 72, 96, 3), np.uint8) for _ in range(BATCHES)]
-        self._timesteps = [replace(first, observation=fields | {"pixels": pixels}) for pixels in noise]
-        self._turn = 0
+        self._noise = rng.integers(0, 256, (worlds, 1, 72, 96, 3), np.uint8)
+        self._timestep = replace(first, observation=fields | {"pixels": self._noise.copy()})
+        self._rooms: set[int] = set()
+        self._steps = 0
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
         """Do nothing."""
 
-    def reset(self, worlds: np.ndarray) -> None:
+    def reset(self, worlds: np.ndarray, pixels: np.ndarray | None = None) -> None:
         """Do nothing."""
 
     def timestep(self) -> TimeStep:
         """Return the present one."""
-        return self._timesteps[self._turn]
+        return self._timestep
 
-    def step(self, actions: np.ndarray) -> TimeStep:
-        """Return the next one."""
-        self._turn = (self._turn + 1) % BATCHES
-        return self.timestep()
+    def step(self, actions: np.ndarray, pixels: np.ndarray | None = None) -> TimeStep:
+        """Stamp the pictures, in `pixels` if given, as a simulator would draw them there."""
+        if pixels is not None:
+            if pixels.ctypes.data not in self._rooms:  # the first time: noise lies there from now on
+                self._rooms.add(pixels.ctypes.data)
+                pixels[:] = self._noise
+            self._timestep.observation["pixels"] = pixels
+        self._steps += 1
+        self._timestep.observation["pixels"][:, 0, 0, 0] = stamp(self._steps)
+        return self._timestep
+
+
+def stamp(step: int) -> np.ndarray:
+    """Return the first pixel of the pictures of a step."""
+    return np.frombuffer(step.to_bytes(4, "little"), np.uint8, 3)
 
 
 def rows(effort: Effort) -> Iterator[Row]:
@@ -77,10 +90,8 @@ def rows(effort: Effort) -> Iterator[Row]:
         tcp, shared = (client_of(address, worlds, transport) for transport in ("tcp", "shared"))
         plain = bare_socket(raw_address, worlds)
         actions = np.zeros((worlds, 1, ACTION_BYTES), np.int8)
-        check_answers(tcp, actions)
-        check_answers(shared, actions)
         for client, way, bar in ((tcp, "TCP", 1.5), (shared, "shared memory", 5.0)):
-            work = partial(client.step, actions)
+            work = stamped_steps(client, actions)
             ours, theirs = compare(partial(rate_of, work, 1, effort.seconds), peer, "round_trips", effort)
             yield rate_row("transport", f"{what}, {way}", ours, theirs, "gRPC bidirectional streaming, bytes", bar)
             rates = by_turns([partial(rate_of, one, 1, effort.seconds) for one in (work, plain)], effort.repeats)
@@ -99,12 +110,23 @@ def client_of(address: str, worlds: int, transport: Transport) -> SimulatorClien
     return client
 
 
-def check_answers(client: SimulatorClient, actions: np.ndarray) -> None:
-    """Raise RuntimeError unless the pictures are the server's, one batch after the other."""
-    expected = Pictures(len(actions))
-    for _ in range(BATCHES + 1):
-        if (client.step(actions).observation["pixels"] != expected.step(actions).observation["pixels"]).any():
-            raise RuntimeError("pictures that were measured arrived changed")
+def stamped_steps(client: SimulatorClient, actions: np.ndarray) -> Callable[[], None]:
+    """Return one step that fails if the last picture is not this step's; the first is compared as a whole."""
+    expected = Pictures(len(actions)).step(actions).observation["pixels"]
+    first = client.step(actions).observation["pixels"].copy()
+    number = int.from_bytes(first[-1, 0, 0, 0].tobytes(), "little")
+    expected[:, 0, 0, 0] = stamp(number)
+    if (first != expected).any():
+        raise RuntimeError("pictures that are to be measured arrive changed")
+
+    def step() -> None:
+        nonlocal number
+        number += 1
+        pixel = client.step(actions).observation["pixels"][-1, 0, 0, 0]
+        if int.from_bytes(pixel.tobytes(), "little") != number % (1 << 24):
+            raise RuntimeError(f"a picture of step {number} has the stamp {pixel}")
+
+    return step
 
 
 def bare_socket(address: str, worlds: int) -> Callable[[], None]:

@@ -126,23 +126,33 @@ class BatchSim:
         self._assigned["trials"][chosen] = trials
         self._assigned["seed"][chosen] = seeds
 
-    def reset(self, worlds: np.ndarray) -> None:
-        """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one."""
+    def reset(self, worlds: np.ndarray, pixels: np.ndarray | None = None) -> None:
+        """End the present episode of these worlds (int64 [N]) now and start the assigned one, if there is one.
+
+        Pictures lie in `pixels` from now on, if given, as `step` says.
+        """
         chosen = self._checked_worlds(worlds)
+        if pixels is not None:
+            np.copyto(pixels, self._pixels)
+            self._draw_into(pixels)
         self._advance(chosen, self._told[0], restarts=True)
         if not self._symbolic:
             self._pixels[chosen] = self.render(chosen)
 
-    def step(self, actions: np.ndarray) -> TimeStep:
+    def step(self, actions: np.ndarray, pixels: np.ndarray | None = None) -> TimeStep:
         """Advance every world by one timestep of four ticks.
 
         Args:
             actions: int8 [B, P, 6], the choice in each action group.
+            pixels: uint8 [B, P, 72, 96, 3]; where pictures are drawn from now on, so that nobody has to copy them
+                there. What was drawn before stays where it is.
 
         Raises:
             ValueError: wrong shape, dtype or choice; no world has changed.
         """
         self._take(actions)
+        if pixels is not None:
+            self._draw_into(pixels)
         if self._pool is None:
             self._step(self._shares[0])
         else:
@@ -217,6 +227,11 @@ class BatchSim:
         if not self._symbolic:
             chosen, canvas = self._chosen[share.start], self._canvases[share.start]
             self._draw(chosen, canvas, self._pixels[share])
+
+    def _draw_into(self, pixels: np.ndarray) -> None:
+        if self._symbolic or pixels.shape != self._pixels.shape or not pixels.flags.c_contiguous:
+            raise ValueError(f"pixels have shape {pixels.shape}, must be {self._pixels.shape}, C order")
+        self._pixels = self._timestep.observation["pixels"] = pixels
 
     def _draw(self, chosen: np.ndarray, canvas: tuple[np.ndarray, np.ndarray], frames: np.ndarray) -> None:
         draw = native_draw()

@@ -8,10 +8,8 @@ import socket
 import struct
 from collections.abc import Sequence
 
-import numpy as np
-
 from ada_sim.shared import AREAS, SharedMemory
-from ada_sim.wire import HEADER, Buffer, Head, decode, placed, read_head
+from ada_sim.wire import HEADER, Buffer, Head, placed, read_head
 
 SOCKET_BUFFER_BYTES = 1 << 21
 DRAIN_BYTES = 1 << 16
@@ -59,10 +57,17 @@ class Channel:
         """Send and receive through memory that both sides have mapped."""
         self._outgoing, self._incoming = outgoing, incoming
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
-        """Send a frame. Raises OSError if the connection is gone, or takes nothing for too long."""
+    def room(self) -> memoryview | None:
+        """Return where the bytes after the next frame's header will lie, if they go through memory: write them there.
+
+        What is sent from where it will lie is not copied.
+        """
+        return None if self._outgoing is None else self._outgoing.room()
+
+    def send(self, buffers: Sequence[Buffer], through_memory: bool = True) -> None:
+        """Send a frame, through memory if it is shared. Raises OSError if the connection is gone, or takes nothing."""
         waiting = [memoryview(buffer) for buffer in buffers]
-        if self._outgoing is not None:
+        if self._outgoing is not None and through_memory:
             header, table = waiting[0][: HEADER.size], waiting[0][HEADER.size :]
             if (area := self._outgoing.put([table, *waiting[1:]])) is not None:
                 waiting = [memoryview(placed(header, area + 1))]
@@ -76,8 +81,8 @@ class Channel:
             if sent:
                 waiting[0] = waiting[0][sent:]
 
-    def receive(self) -> tuple[Head, dict[str, np.ndarray]]:
-        """Return the next frame; its arrays are views that the next call overwrites, in a long frame the next but one.
+    def receive(self) -> tuple[Head, memoryview]:
+        """Return the next frame's header and what follows it; the next call overwrites it, if long the next but one.
 
         Raises:
             ChannelClosed: the other side closed the connection.
@@ -89,10 +94,10 @@ class Channel:
         incoming = self._incoming
         head = read_head(self._header, self.limit, AREAS if incoming is not None else 0)
         if head.place and incoming is not None:
-            return head, decode(head, incoming.look(head.place - 1, head.length))
+            return head, incoming.look(head.place - 1, head.length)
         body = self._room(head.length)
         self._fill(body)
-        return head, decode(head, body)
+        return head, body
 
     def drain(self) -> None:
         """Read what is under way before closing: closing on unread bytes would discard our last frame."""

@@ -20,7 +20,7 @@ from ada_sim.messages import (
     sharing,
 )
 from ada_sim.shared import OfferedMemory, is_near
-from ada_sim.wire import MAX_ARRAYS, ROW, Kind, WireError
+from ada_sim.wire import MAX_ARRAYS, ROW, Kind, WireError, decode
 
 MAX_ANSWER_BYTES = 1 << 30
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
@@ -148,10 +148,10 @@ class SimulatorClient:
         if not self._waiting:
             raise RuntimeError("nothing was asked: call send_step before receive")
         try:
-            head, arrays = channel.receive()
+            head, body = channel.receive()
             self._waiting = False
             if head.kind is Kind.REFUSAL:
-                reason, message = read_refusal(arrays)
+                reason, message = read_refusal(decode(head, body))
                 if reason is Reason.INVALID:
                     raise ValueError(f"simulator {self.address}: {message}")
                 self.close()
@@ -159,9 +159,9 @@ class SimulatorClient:
             if head.kind is not Kind.TIMESTEP or head.generation != self._generation:
                 raise WireError(f"answer is a {head.kind.name} of generation {head.generation}")
             if self._reader is None:
-                self._reader = TimestepReader(arrays, self._worlds)
+                self._reader = TimestepReader(head, body, self._worlds)
                 return self._reader.timestep
-            return self._reader.read(arrays, lent=True)  # channel and shared memory both keep two answers
+            return self._reader.read(head, body, lent=True)  # channel and shared memory both keep two answers
         except SimulatorRefused:
             raise
         except (OSError, WireError) as error:

@@ -4,14 +4,17 @@ OPEN      token uint8 [n], worlds int64 [1]
 STEP      actions int8 [B, P, 6]          both with, or without, an assignment:
 RESET     worlds int64 [N]                assign_worlds int64, assign_tasks uint64, assign_trials int64, assign_seeds
                                           uint64, each [M]
-TIMESTEP  reward ... active, the observation as `o/NAME`; fields that change with the episode as `e/NAME`, only for
-          the worlds in `rows` (int64): those whose episode started or that went idle. The first answer has all rows.
+TIMESTEP  reward ... active, the observation as `o/NAME`, the same in every answer, wide elements first and long arrays
+          last; then `rows` (int64), the worlds whose episode started or that went idle, and of these alone the fields
+          that change with the episode, as `e/NAME`. The first answer has all rows.
 REFUSAL   reason uint8 [1], message uint8 [n]
 SHARE     place int64 [3]: process, file descriptor, bytes of an area; nonce uint8 [32]. The answer is the present
           timestep, already through that memory, or a REFUSAL for INVALID: then all goes on as before.
 """
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -21,7 +24,7 @@ from ada_sim.batch import TimeStep
 from ada_sim.channel import LONG_BYTES
 from ada_sim.observation import Field
 from ada_sim.shared import NONCE_BYTES, Offer
-from ada_sim.wire import Buffer, Kind, WireError, encode, take
+from ada_sim.wire import ROW, Buffer, Encoder, Head, Kind, Place, WireError, decode, encode, places, take, views
 
 WORLD_FIELDS: dict[str, tuple[type[np.generic], int]] = {  # dtype, dimensions; in TimeStep's order
     "reward": (np.float32, 2),
@@ -114,67 +117,150 @@ class TimestepWriter:
     """Writes a simulator's timesteps; remembers which worlds the client has the episode's fields of."""
 
     def __init__(self, specification: tuple[Field, ...], generation: int) -> None:
-        self._per_episode = {field.name for field in specification if field.per_episode}
+        self._per_episode = tuple(field.name for field in specification if field.per_episode)
+        self._always = tuple(field.name for field in specification if not field.per_episode)
         self._generation = generation
-        self._was_active: np.ndarray | None = None
+        self._encoder = Encoder()
+        self._order: tuple[str, ...] = ()  # of the arrays that every frame has
+        self._was_active = np.zeros(0, bool)
+        self._no_rows: dict[str, np.ndarray] = {}
+        self._pixels: tuple[int, tuple[int, ...]] | None = None  # at which byte after a frame's header, shape
 
     def frame(self, timestep: TimeStep) -> list[Buffer]:
         """Return the frame of a timestep."""
-        if self._was_active is None:
+        arrays = {name: getattr(timestep, name) for name in WORLD_FIELDS}
+        arrays |= {ALWAYS + name: timestep.observation[name] for name in self._always}
+        if not self._order:
+            self._order = tuple(sorted(arrays, key=lambda name: _order(arrays[name])))
+            self._no_rows = self._parts(timestep, np.zeros(0, np.int64))
+            self._pixels = self._place_of_pixels(arrays)
             rows = np.arange(len(timestep.active))
         else:
             rows = np.flatnonzero(timestep.episode_started | (self._was_active & ~timestep.active))
         self._was_active = timestep.active.copy()
-        arrays: dict[str, np.ndarray] = {name: getattr(timestep, name) for name in WORLD_FIELDS}
-        arrays["rows"] = rows.astype(np.int64)
-        for name, array in timestep.observation.items():
-            if name in self._per_episode:
-                arrays[PER_EPISODE + name] = array[rows]
-            else:
-                arrays[ALWAYS + name] = array
-        return encode(Kind.TIMESTEP, self._generation, arrays)
+        arrays = {name: arrays[name] for name in self._order}
+        arrays |= self._parts(timestep, rows) if rows.size else self._no_rows
+        return self._encoder.encode(Kind.TIMESTEP, self._generation, arrays)
+
+    def pixels(self, room: memoryview | None) -> np.ndarray | None:
+        """Return the part of the next frame's room where its pictures will lie, [B, P, ...]; None if there is none."""
+        if room is None or self._pixels is None:
+            return None
+        begin, shape = self._pixels
+        return np.frombuffer(room, np.uint8, math.prod(shape), begin).reshape(shape)
+
+    def _parts(self, timestep: TimeStep, rows: np.ndarray) -> dict[str, np.ndarray]:
+        parts = {PER_EPISODE + name: timestep.observation[name][rows] for name in self._per_episode}
+        return {"rows": rows.astype(np.int64), **parts}
+
+    def _place_of_pixels(self, arrays: Mapping[str, np.ndarray]) -> tuple[int, tuple[int, ...]] | None:
+        name = ALWAYS + "pixels"
+        if name not in arrays or arrays[name].nbytes < LENT_BYTES:
+            return None
+        before = itertools.takewhile(lambda other: other != name, self._order)
+        table = (len(arrays) + len(self._no_rows)) * ROW.size
+        return table + sum(arrays[other].nbytes for other in before), arrays[name].shape
+
+
+def _order(array: np.ndarray) -> tuple[bool, int, bool]:
+    """Return by what arrays that every frame has are sorted: so the short ones lie together, each on its own width."""
+    return array.nbytes >= LENT_BYTES, -array.dtype.itemsize, array.dtype.kind == "b"
 
 
 class TimestepReader:
-    """Reads timesteps into arrays of its own, which the next one overwrites."""
+    """Reads timesteps into arrays of its own, which the next one overwrites.
 
-    def __init__(self, first: Mapping[str, np.ndarray], worlds: int) -> None:
+    What every frame has lies in one block, in the first frame's order, and is copied and checked as one.
+    """
+
+    def __init__(self, head: Head, body: memoryview, worlds: int) -> None:
         """Make room after the first timestep's shapes. Raises WireError if it is not one of `worlds` worlds."""
-        self._worlds = worlds
+        first = decode(head, body)
         for name, (dtype, dimensions) in WORLD_FIELDS.items():
             take(first, name, dtype, (worlds, None)[:dimensions])
-        self.players = first["reward"].shape[1]
-        room: dict[str, np.ndarray] = {}
-        for name, array in first.items():
-            if name.startswith((ALWAYS, PER_EPISODE)):
-                if array.shape[:2] != (worlds, self.players):
-                    raise WireError(f"array {name} has shape {array.shape}, must begin with {(worlds, self.players)}")
-                room[name] = np.zeros_like(array)
-        self._fields = {name: np.zeros_like(first[name]) for name in WORLD_FIELDS}
-        self._always = {name: array for name, array in room.items() if name.startswith(ALWAYS)}
-        self._per_episode = {name: array for name, array in room.items() if name.startswith(PER_EPISODE)}
-        self.timestep = TimeStep({name.partition("/")[2]: array for name, array in room.items()}, **self._fields)
-        self.read(first)
+        self._worlds, self.players = worlds, first["reward"].shape[1]
+        described = places(bytes(body[: head.arrays * ROW.size]))
+        number = next((number for number, place in enumerate(described) if place.name == "rows"), len(described))
+        self._always, parts = described[:number], described[number:]
+        self._table = bytes(body[: number * ROW.size])  # of the arrays that every frame has
+        self._bytes = sum(place.bytes for place in self._always)
+        if misplaced := [*WORLD_FIELDS.keys() & {place.name for place in parts}]:
+            raise WireError(f"array {misplaced[0]} comes after rows")
+        self._room(parts)
+        self.read(head, body)
 
-    def read(self, arrays: Mapping[str, np.ndarray], lent: bool = False) -> TimeStep:
+    def _room(self, parts: Sequence[Place]) -> None:
+        """Make the arrays."""
+        short = tuple(itertools.takewhile(lambda place: place.bytes < LENT_BYTES, self._always))
+        self._block, self._scratch = (np.zeros(sum(place.bytes for place in short), np.uint8) for _ in range(2))
+        own = views(short, memoryview(self._block), shared=False)  # type: ignore[arg-type]
+        self._truths = _truths(short)
+        self._long: list[tuple[int, Place, np.ndarray]] = []  # bytes from the block's begin, what, our own copy
+        offset = len(self._block)
+        for place in self._always[len(short) :]:
+            own[place.name] = np.zeros(place.shape, place.dtype)
+            self._long.append((offset, place, own[place.name]))
+            offset += place.bytes
+        self._parts: dict[str, np.ndarray] = {}
+        for place in parts:
+            if place.name.startswith(PER_EPISODE):
+                self._parts[place.name] = own[place.name] = np.zeros((self._worlds, *place.shape[1:]), place.dtype)
+        for name, array in own.items():
+            if name not in WORLD_FIELDS and array.shape[:2] != (self._worlds, self.players):
+                raise WireError(f"array {name} has shape {array.shape}, must begin with {(self._worlds, self.players)}")
+        fields = {name: own.pop(name) for name in WORLD_FIELDS}
+        self.timestep = TimeStep({name.partition("/")[2]: array for name, array in own.items()}, **fields)
+
+    def read(self, head: Head, body: memoryview, lent: bool = False) -> TimeStep:
         """Take over a timestep. Raises WireError, before anything is written, if it is not like the first.
 
         Args:
-            lent: the arrays stay as they are until after the next one is read: long ones need not be copied.
+            lent: the body stays as it is until after the next one is read: long arrays need not be copied.
         """
-        rows = take(arrays, "rows", np.int64, (None,))
+        table = head.arrays * ROW.size
+        if body[: len(self._table)] != self._table or head.length < table + self._bytes:
+            raise self._difference(head, body)
+        parts = views(places(bytes(body[len(self._table) : table])), body[table + self._bytes :], head.place > 0)
+        rows = take(parts, "rows", np.int64, (None,)).copy()  # in shared memory they could still change after the check
         if rows.size and (rows.min() < 0 or rows.max() >= self._worlds):
             raise WireError(f"rows holds {rows.min()} to {rows.max()}, must be 0 to {self._worlds - 1}")
-        whole = {**self._fields, **self._always}
-        found = {name: take(arrays, name, own.dtype, own.shape) for name, own in whole.items()}
-        parts = {
-            name: take(arrays, name, own.dtype, (len(rows), *own.shape[1:])) for name, own in self._per_episode.items()
-        }
-        for name, own in whole.items():
-            if lent and own.nbytes >= LENT_BYTES and name.startswith(ALWAYS):
-                self.timestep.observation[name.removeprefix(ALWAYS)] = found[name]
+        found = {name: take(parts, name, own.dtype, (len(rows), *own.shape[1:])) for name, own in self._parts.items()}
+        self._scratch[:] = np.frombuffer(body, np.uint8, len(self._block), table)
+        for begin, end in self._truths:
+            if self._scratch[begin:end].max() > 1:
+                raise WireError("an array of truth values holds one that is neither 0 nor 1")
+
+        self._block[:] = self._scratch
+        for offset, place, own in self._long:
+            array = np.frombuffer(body, place.dtype, place.count, table + offset).reshape(place.shape)
+            if lent:
+                self.timestep.observation[place.name.removeprefix(ALWAYS)] = array
             else:
-                np.copyto(own, found[name])
-        for name, own in self._per_episode.items():
-            own[rows] = parts[name]
+                np.copyto(own, array)
+        if rows.size:
+            for name, own in self._parts.items():
+                own[rows] = found[name]
         return self.timestep
+
+    def _difference(self, head: Head, body: memoryview) -> WireError:
+        """Return what is wrong with a frame whose table is not the first one's."""
+        try:
+            arrays = decode(head, body)
+            for place in self._always:
+                take(arrays, place.name, place.dtype, place.shape)
+        except WireError as error:
+            return error
+        return WireError(f"the arrays {', '.join(arrays)} come in another order than at first")
+
+
+def _truths(block: Sequence[Place]) -> list[tuple[int, int]]:
+    """Return where truth values lie, begin and end, as few stretches as can be."""
+    stretches: list[tuple[int, int]] = []
+    offset = 0
+    for place in block:
+        if place.truth and place.bytes:
+            follows = stretches and stretches[-1][1] == offset
+            begin = stretches.pop()[0] if follows else offset
+            stretches.append((begin, offset + place.bytes))
+        offset += place.bytes
+    return stretches

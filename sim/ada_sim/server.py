@@ -32,7 +32,7 @@ from ada_sim.messages import MAX_TOKEN_BYTES, Reason, TimestepWriter, read_assig
 from ada_sim.observation import Field
 from ada_sim.shared import NotSharedError, Offer, accept
 from ada_sim.tasks.source import TaskSource
-from ada_sim.wire import MAX_ARRAYS, ROW, Buffer, Head, Kind, WireError, take
+from ada_sim.wire import MAX_ARRAYS, ROW, Buffer, Head, Kind, WireError, decode, take
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_STOPPED, EXIT_CONFIGURATION = 1, 2, 75, 78
 PORT, HEALTH_PORT = 7003, 7103
@@ -56,11 +56,11 @@ class Worlds(Protocol):
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
         """Set the next episode of these worlds."""
 
-    def reset(self, worlds: np.ndarray) -> None:
-        """Start it now."""
+    def reset(self, worlds: np.ndarray, pixels: np.ndarray | None = None) -> None:
+        """Start it now; if `pixels` is given, what players see lies there from now on."""
 
-    def step(self, actions: np.ndarray) -> TimeStep:
-        """Advance all worlds."""
+    def step(self, actions: np.ndarray, pixels: np.ndarray | None = None) -> TimeStep:
+        """Advance all worlds; if `pixels` is given, what players see lies there from now on."""
         ...
 
     def timestep(self) -> TimeStep:
@@ -171,8 +171,8 @@ class SimulatorServer:
                 raise RefusedError(Reason.BUSY, f"{len(self._open)} connections are open, at most that many may be")
             self._open[channel] = -1
             self._page.connections.set(len(self._open))
-        head, arrays = channel.receive()
-        count = self._checked_opening(head, arrays)
+        head, body = channel.receive()
+        count = self._checked_opening(head, decode(head, body))
         self._take_over(channel, head.generation)
         worlds = self._make(count)
         channel.limit = TABLE_BYTES + count * (worlds.players * len(ACTION_SIZES) + 40)
@@ -216,7 +216,7 @@ class SimulatorServer:
         """Receive one request and answer it."""
         waits = time.perf_counter()
         try:
-            head, arrays = channel.receive()
+            head, body = channel.receive()
         except ChannelClosed:
             if generation < self._newest:
                 message = f"generation {generation} is over: generation {self._newest} has taken over"
@@ -226,6 +226,7 @@ class SimulatorServer:
         self._page.idle_seconds.inc(began - waits)
         if head.generation != generation:
             raise WireError(f"generation {head.generation} on a connection of generation {generation}")
+        arrays = decode(head, body)
         if head.kind is Kind.SHARE:
             self._share(channel, read_offer(arrays), writer.frame(worlds.timestep()), generation)
             return
@@ -240,10 +241,11 @@ class SimulatorServer:
         try:
             if assignment is not None:
                 worlds.assign(assignment.worlds, assignment.tasks, assignment.trials, assignment.seeds)
-            timestep = worlds.step(content) if head.kind is Kind.STEP else _reset(worlds, content)
+            pixels = writer.pixels(channel.room())
+            timestep = worlds.step(content, pixels) if head.kind is Kind.STEP else _reset(worlds, content, pixels)
         except ValueError as error:
             self._page.refuse(Reason.INVALID.name.lower())
-            channel.send(refusal(generation, Reason.INVALID, str(error)))
+            channel.send(refusal(generation, Reason.INVALID, str(error)), through_memory=False)
             return
         self._page.step_seconds.observe(time.perf_counter() - began)
         if head.kind is Kind.STEP:
@@ -253,10 +255,12 @@ class SimulatorServer:
     def _share(self, channel: Channel, offer: Offer, present: list[Buffer], generation: int) -> None:
         """Answer from now on through the client's memory, if this host has it."""
         try:
-            channel.share(outgoing=accept(offer))
+            memory = accept(offer)
         except NotSharedError as error:
             logger.info("no memory is shared: %s", error)
-            present = refusal(generation, Reason.INVALID, str(error))
+            channel.send(refusal(generation, Reason.INVALID, str(error)), through_memory=False)
+            return
+        channel.share(outgoing=memory)
         channel.send(present)
 
     def _turn_away(self, channel: Channel, peer: str, reason: Reason, message: str) -> None:
@@ -264,14 +268,14 @@ class SimulatorServer:
         logger.warning("turned %s away: %s", peer, message)
         try:
             channel.set_timeout(FAREWELL_S)
-            channel.send(refusal(0, reason, message))
+            channel.send(refusal(0, reason, message), through_memory=False)
             channel.drain()
         except OSError as error:
             logger.info("%s did not wait to be told: %s", peer, error)
 
 
-def _reset(worlds: Worlds, chosen: np.ndarray) -> TimeStep:
-    worlds.reset(chosen)
+def _reset(worlds: Worlds, chosen: np.ndarray, pixels: np.ndarray | None) -> TimeStep:
+    worlds.reset(chosen, pixels)
     return worlds.timestep()
 
 

@@ -3,7 +3,7 @@
 The client makes the memory (a sealed memfd: it can't shrink under the server) and offers it by process id, file
 descriptor and a nonce that lies in it. A server on the same host finds the nonce and so knows that it looks at the same
 memory; any other does not, and both stay with the socket. The memory has no name and ends with the last process that
-has it mapped.
+has it mapped. Pictures are drawn where they will be read, so nobody copies them.
 
     nonce 32 bytes ... | area 0 | area 1        areas by turns, each holds what follows one frame's header
 """
@@ -18,7 +18,10 @@ import stat
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 NONCE_BYTES = 32
+PAGE = mmap.PAGESIZE
 AREAS = 2  # by turns: what was received last stays readable until the next receive
 MAX_AREA_BYTES = 1 << 30
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -45,20 +48,29 @@ class SharedMemory:
         """Use a mapping with areas of `area` bytes."""
         self.area = area
         view = memoryview(memory)
-        begin = mmap.PAGESIZE
+        begin = PAGE
         self._areas = [view[begin + number * area : begin + (number + 1) * area] for number in range(AREAS)]
+        self._addresses = [_address(area) for area in self._areas]
         self._turn = 0
 
     def put(self, pieces: list[memoryview]) -> int | None:
-        """Write pieces one after the other into the next area; returns its number, None if they are too long for it."""
+        """Write pieces one after the other into the next area; returns its number, None if they are too long for it.
+
+        A long piece that lies there already, where it belongs, is left as it is.
+        """
         if sum(piece.nbytes for piece in pieces) > self.area:
             return None
         self._turn = (self._turn + 1) % AREAS
         area, begin = self._areas[self._turn], 0
         for piece in pieces:
-            area[begin : begin + piece.nbytes] = piece.cast("B")
+            if piece.nbytes < PAGE or _address(piece) != self._addresses[self._turn] + begin:
+                area[begin : begin + piece.nbytes] = piece.cast("B")
             begin += piece.nbytes
         return self._turn
+
+    def room(self) -> memoryview:
+        """Return the area that the next `put` writes to."""
+        return self._areas[(self._turn + 1) % AREAS]
 
     def look(self, number: int, length: int) -> memoryview:
         """Return the first `length` bytes of an area; the other side writes there again after its next turn."""
@@ -70,8 +82,8 @@ class OfferedMemory:
 
     def __init__(self, body: int) -> None:
         """Make areas for frames with `body` bytes after the header. Raises OSError if there is no memory."""
-        self.area = -(-body // mmap.PAGESIZE) * mmap.PAGESIZE
-        size = mmap.PAGESIZE + AREAS * self.area
+        self.area = -(-body // PAGE) * PAGE
+        size = PAGE + AREAS * self.area
         self._handle = os.memfd_create("ada-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self._handle, size)
@@ -97,11 +109,15 @@ class OfferedMemory:
         return SharedMemory(self._memory, self.area)
 
 
+def _address(piece: memoryview) -> int:
+    return int(np.frombuffer(piece, np.uint8).ctypes.data)
+
+
 def accept(offer: Offer) -> SharedMemory:
     """Return the memory that a client offers. Raises NotSharedError if this process can't see it, or it is not safe."""
-    if not (0 < offer.area <= MAX_AREA_BYTES and offer.area % mmap.PAGESIZE == 0):
+    if not (0 < offer.area <= MAX_AREA_BYTES and offer.area % PAGE == 0):
         raise NotSharedError(f"areas of {offer.area} bytes, must be pages and at most {MAX_AREA_BYTES}")
-    size = mmap.PAGESIZE + AREAS * offer.area
+    size = PAGE + AREAS * offer.area
     try:
         handle = os.open(f"/proc/{offer.process:d}/fd/{offer.handle:d}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -10,7 +10,7 @@ All little-endian. Nothing is pickled; whatever is not exactly this is refused w
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -56,24 +56,48 @@ class Head:
     place: int = 0  # 0: the bytes follow the header; n: they lie in area n-1 of shared memory
 
 
-def encode(kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> list[Buffer]:
-    """Return a frame as buffers to be written one after the other; the arrays' own memory is not copied.
+class Encoder:
+    """Encodes frames one after the other; an array that was in an earlier one under its name is not looked at again."""
 
-    Raises:
-        WireError: too many arrays, or one with a name, dtype or shape that no frame can hold.
-    """
-    if len(arrays) > MAX_ARRAYS:
-        raise WireError(f"{len(arrays)} arrays, a frame holds at most {MAX_ARRAYS}")
-    rows, data = [], []
-    for name, array in arrays.items():
-        rows.append(_row(name, array.dtype, array.shape))
-        if array.nbytes:
-            data.append(np.ascontiguousarray(array).data.cast("B"))
-    table = b"".join(rows)
-    length = len(table) + sum(view.nbytes for view in data)
-    if length >= 1 << 32:
-        raise WireError(f"{length} bytes, a frame holds less than 4 GiB")
-    return [HEADER.pack(MAGIC, VERSION, kind, 0, length, len(arrays), generation) + table, *data]
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[np.ndarray, bytes, memoryview]] = {}  # array, its row, its bytes
+
+    def encode(self, kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> list[Buffer]:
+        """Return a frame as buffers to be written one after the other; the arrays' own memory is not copied.
+
+        Raises:
+            WireError: too many arrays, or one with a name, dtype or shape that no frame can hold.
+        """
+        if len(arrays) > MAX_ARRAYS:
+            raise WireError(f"{len(arrays)} arrays, a frame holds at most {MAX_ARRAYS}")
+        rows: list[bytes] = []
+        data: list[Buffer] = []
+        length = 0
+        for name, array in arrays.items():
+            known = self._known.get(name)
+            if known is None or known[0] is not array:
+                known = self._look_at(name, array)
+            rows.append(known[1])
+            if size := known[2].nbytes:
+                data.append(known[2])
+                length += size
+        length += len(rows) * ROW.size
+        if length >= 1 << 32:
+            raise WireError(f"{length} bytes, a frame holds less than 4 GiB")
+        return [HEADER.pack(MAGIC, VERSION, kind, 0, length, len(rows), generation) + b"".join(rows), *data]
+
+    def _look_at(self, name: str, array: np.ndarray) -> tuple[np.ndarray, bytes, memoryview]:
+        row = _row(name, array.dtype, array.shape)
+        whole = np.ascontiguousarray(array)
+        known = array, row, whole.data.cast("B") if whole.nbytes else memoryview(b"")
+        if array.flags.c_contiguous:  # else `whole` is a copy, which must be made anew every time
+            self._known[name] = known
+        return known
+
+
+def encode(kind: Kind, generation: int, arrays: Mapping[str, np.ndarray]) -> list[Buffer]:
+    """Return a single frame as `Encoder.encode` does."""
+    return Encoder().encode(kind, generation, arrays)
 
 
 def placed(header: Buffer, place: int) -> bytes:
@@ -128,28 +152,12 @@ def decode(head: Head, body: memoryview) -> dict[str, np.ndarray]:
     """
     if body.nbytes != head.length:
         raise WireError(f"{body.nbytes} bytes after the header, {head.length} were announced")
-    arrays: dict[str, np.ndarray] = {}
-    offset = head.arrays * ROW.size
-    for place in _places(bytes(body[:offset])):
-        if offset + place.bytes > head.length:
-            raise WireError(f"array {place.name} of shape {place.shape} is longer than its frame")
-        if place.truth:
-            array = np.frombuffer(body, np.uint8, place.count, offset)
-            if head.place:
-                array = array.copy()  # the other side could still change it after the check
-            if place.count and array.max() > 1:
-                raise WireError(f"array {place.name} holds truth values that are neither 0 nor 1")
-            arrays[place.name] = array.view(bool).reshape(place.shape)
-        else:
-            arrays[place.name] = np.frombuffer(body, place.dtype, place.count, offset).reshape(place.shape)
-        offset += place.bytes
-    if offset != head.length:
-        raise WireError(f"{head.length - offset} bytes more than the arrays need")
-    return arrays
+    table = head.arrays * ROW.size
+    return views(places(bytes(body[:table])), body[table:], shared=head.place > 0)
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """An array as a row of the table describes it."""
 
     name: str
@@ -160,17 +168,43 @@ class _Place:
     truth: bool  # of truth values
 
 
-@lru_cache(maxsize=256)  # as for the rows
-def _places(table: bytes) -> tuple[_Place, ...]:
+@lru_cache(maxsize=1024)  # as for the rows
+def places(table: bytes) -> tuple[Place, ...]:
     """Return what a table describes. Raises WireError if it is malformed."""
-    places: dict[str, _Place] = {}
+    found: dict[str, Place] = {}
     for number in range(len(table) // ROW.size):
         name, dtype, shape = _read_row(table, number)
-        if name in places:
+        if name in found:
             raise WireError(f"array {name} is there twice")
         count = math.prod(shape)
-        places[name] = _Place(name, dtype, shape, count, count * dtype.itemsize, dtype.kind == "b")
-    return tuple(places.values())
+        found[name] = Place(name, dtype, shape, count, count * dtype.itemsize, dtype.kind == "b")
+    return tuple(found.values())
+
+
+def views(described: Sequence[Place], data: memoryview, shared: bool) -> dict[str, np.ndarray]:
+    """Return the arrays that lie one after the other in `data`, by name; truth values are copied if memory is shared.
+
+    Raises:
+        WireError: they do not fill exactly these bytes, or a truth value is neither 0 nor 1.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    offset, length = 0, data.nbytes
+    for place in described:
+        if offset + place.bytes > length:
+            raise WireError(f"array {place.name} of shape {place.shape} is longer than its frame")
+        if place.truth:
+            array = np.frombuffer(data, np.uint8, place.count, offset)
+            if shared:
+                array = array.copy()  # the other side could still change it after the check
+            if place.count and array.max() > 1:
+                raise WireError(f"array {place.name} holds truth values that are neither 0 nor 1")
+            arrays[place.name] = array.view(bool).reshape(place.shape)
+        else:
+            arrays[place.name] = np.frombuffer(data, place.dtype, place.count, offset).reshape(place.shape)
+        offset += place.bytes
+    if offset != length:
+        raise WireError(f"{length - offset} bytes more than the arrays need")
+    return arrays
 
 
 def _read_row(table: bytes, number: int) -> tuple[str, np.dtype[np.generic], tuple[int, ...]]:

@@ -23,7 +23,7 @@ from ada_sim.messages import TimestepReader, TimestepWriter
 from ada_sim.observation import specification
 from ada_sim.server import SimulatorServer
 from ada_sim.shared import NONCE_BYTES, NotSharedError, OfferedMemory, accept
-from ada_sim.wire import HEADER, Head, Kind, WireError, decode
+from ada_sim.wire import HEADER, Head, Kind, WireError
 
 LONG = bool(os.environ.get("ADA_TEST_LONG"))
 ENVIRONMENT = Environment(observation="pixels")
@@ -42,12 +42,19 @@ class CountedWorlds:
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
         """Episodes make no difference here."""
 
-    def reset(self, worlds: np.ndarray) -> None:
-        """Nor do resets."""
+    def reset(self, worlds: np.ndarray, pixels: np.ndarray | None = None) -> None:
+        self._draw(0, pixels)
 
-    def step(self, actions: np.ndarray) -> TimeStep:
-        self._timestep.observation["pixels"] += 1
+    def step(self, actions: np.ndarray, pixels: np.ndarray | None = None) -> TimeStep:
+        if (actions < 0).any():
+            raise ValueError("actions must not be negative")
+        self._draw(1, pixels)
         return self._timestep
+
+    def _draw(self, more: int, pixels: np.ndarray | None) -> None:
+        before = self._timestep.observation["pixels"]
+        self.drawn_in_place = pixels is not None
+        self._timestep.observation["pixels"] = np.add(before, more, out=before if pixels is None else pixels)
 
     def timestep(self) -> TimeStep:
         return self._timestep
@@ -97,6 +104,45 @@ def test_what_was_received_stays_as_it_is_until_the_next_receive(
         assert (pixels == 2 * number - 1).all()
         client.receive()
         assert (pixels == 2 * number - 1).all(), "what comes next lies elsewhere"
+
+
+def test_refusals_and_resets_leave_what_was_received_as_it_is(connect: Callable[..., SimulatorClient]) -> None:
+    client = connect(transport="shared")
+    client.open(8)
+    for number in range(1, 6):
+        pixels = client.step(rest(8)).observation["pixels"]
+        for request in (lambda: client.send_step(-rest(8)), lambda: client._send(Kind.RESET, np.arange(3))):
+            request()
+            time.sleep(0.002)
+            assert (pixels == number).all()
+            try:
+                client.receive()
+            except ValueError as error:
+                assert "negative" in str(error)
+            assert (client.timestep().observation["pixels"] == number).all()
+
+
+def test_pictures_are_drawn_where_the_client_reads_them() -> None:
+    made: list[CountedWorlds] = []
+
+    def make(count: int) -> CountedWorlds:
+        made.append(CountedWorlds(count))
+        return made[-1]
+
+    server = SimulatorServer(make, "t", HealthPage())
+    client = SimulatorClient(f"127.0.0.1:{server.listen('127.0.0.1', 0)}", "t", 1)
+    try:
+        client.open(4)
+        for number in range(1, 5):
+            seen = client.step(rest(4)).observation["pixels"]
+            drawn = made[0].timestep().observation["pixels"]
+            assert made[0].drawn_in_place and (seen == number).all()
+            drawn[0, 0, 0, 0, 0] = 200  # the server's array and the client's are the same memory
+            assert seen[0, 0, 0, 0, 0] == 200
+            drawn[0, 0, 0, 0, 0] = number
+    finally:
+        client.close()
+        server.stop()
 
 
 def test_a_server_elsewhere_answers_over_the_socket(
@@ -166,7 +212,7 @@ def test_mutated_frames_in_shared_memory_are_read_or_refused_and_nothing_else() 
     body = bytearray(b"".join(bytes(part) for part in parts)[HEADER.size :])
     arrays = HEADER.unpack(parts[0][: HEADER.size])[5]
     head = Head(Kind.TIMESTEP, len(body), arrays, 1, place=1)
-    reader = TimestepReader(decode(head, memoryview(body)), 2)
+    reader = TimestepReader(head, memoryview(body), 2)
     rng = np.random.default_rng(7)
     refused, interesting = 0, arrays * 52 + 200  # the table, and the flags and rows behind it
     for _ in range(frames):
@@ -175,14 +221,14 @@ def test_mutated_frames_in_shared_memory_are_read_or_refused_and_nothing_else() 
         for place, _ in kept:
             body[place] = rng.integers(256)
         try:
-            reader.read(decode(head, memoryview(body)), lent=True)
+            reader.read(head, memoryview(body), lent=True)
         except WireError as error:
             refused += 1
             assert str(error)
         for place, value in reversed(kept):
             body[place] = value
     assert frames // 4 < refused < frames
-    reader.read(decode(head, memoryview(body)))
+    reader.read(head, memoryview(body))
 
 
 SERVER = """

@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as arrays
 from ada_api.environment import Environment
 from ada_sim.batch import TimeStep
 from ada_sim.channel import Channel, ChannelClosed
-from ada_sim.messages import Reason, TimestepReader, TimestepWriter, read_refusal, refusal
+from ada_sim.messages import WORLD_FIELDS, Reason, TimestepReader, TimestepWriter, read_refusal, refusal
 from ada_sim.observation import specification
-from ada_sim.wire import DTYPES, HEADER, ROW, Kind, WireError, decode, encode, read_head, take
+from ada_sim.wire import DTYPES, HEADER, ROW, Encoder, Kind, WireError, decode, encode, read_head, take
 
 LIMIT = 1 << 20
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_/0123456789", min_size=1, max_size=24)
@@ -163,7 +163,8 @@ def ends():
 def test_a_frame_goes_through_a_socket(ends):
     content = {f"a{n}": np.full(1000, n, np.float32) for n in range(40)} | {"empty": np.zeros((0, 3), np.int8)}
     ends[0].send(encode(Kind.TIMESTEP, 1, content))
-    head, found = ends[1].receive()
+    head, body = ends[1].receive()
+    found = decode(head, body)
     assert (head.kind, head.generation) == (Kind.TIMESTEP, 1)
     assert all(np.array_equal(found[name], array) for name, array in content.items())
 
@@ -196,9 +197,13 @@ def timestep(rng, worlds: int) -> TimeStep:
     return TimeStep(observation, reward, np.full(worlds, -1, np.int16), *flags)
 
 
+def received(frame):
+    whole = bytes(joined(frame))
+    return read_head(whole[: HEADER.size], LIMIT), memoryview(whole)[HEADER.size :]
+
+
 def through(frame):
-    _, found = read(bytes(joined(frame)))
-    return found
+    return decode(*received(frame))
 
 
 def test_fields_of_the_episode_travel_only_for_worlds_whose_episode_started_or_that_went_idle():
@@ -217,11 +222,11 @@ def test_a_reader_keeps_its_arrays_and_takes_over_what_was_sent():
     rng = np.random.default_rng(0)
     writer = TimestepWriter(specification(ENVIRONMENT), 1)
     first = timestep(rng, 4)
-    reader = TimestepReader(through(writer.frame(first)), 4)
+    reader = TimestepReader(*received(writer.frame(first)), 4)
     own = reader.timestep
     assert all(np.array_equal(own.observation[name], array) for name, array in first.observation.items())
     second = timestep(rng, 4)
-    again = reader.read(through(writer.frame(second)))
+    again = reader.read(*received(writer.frame(second)))
     assert again is own
     assert np.array_equal(own.reward, second.reward)
     assert np.array_equal(own.observation["objects"], second.observation["objects"])
@@ -233,23 +238,59 @@ def test_a_reader_keeps_its_arrays_and_takes_over_what_was_sent():
 def test_a_timestep_that_lacks_an_array_changes_nothing(name):
     rng = np.random.default_rng(0)
     writer = TimestepWriter(specification(ENVIRONMENT), 1)
-    reader = TimestepReader(through(writer.frame(timestep(rng, 4))), 4)
+    reader = TimestepReader(*received(writer.frame(timestep(rng, 4))), 4)
     before = reader.timestep.reward.copy()
     sent = through(writer.frame(timestep(rng, 4)))
     del sent[name]
     with pytest.raises(WireError, match=name):
-        reader.read(sent)
+        reader.read(*received(encode(Kind.TIMESTEP, 1, sent)))
     assert np.array_equal(reader.timestep.reward, before)
 
 
 def test_a_timestep_with_rows_beyond_the_worlds_is_refused():
     rng = np.random.default_rng(0)
     writer = TimestepWriter(specification(ENVIRONMENT), 1)
-    reader = TimestepReader(through(writer.frame(timestep(rng, 4))), 4)
+    reader = TimestepReader(*received(writer.frame(timestep(rng, 4))), 4)
     sent = through(writer.frame(timestep(rng, 4)))
-    sent["rows"] = sent["rows"] + 4
+    sent["rows"] = np.array([4])
+    sent |= {name: array[:1] for name, array in sent.items() if name.startswith("e/")}
     with pytest.raises(WireError, match="must be 0 to 3"):
-        reader.read(sent)
+        reader.read(*received(encode(Kind.TIMESTEP, 1, sent)))
+
+
+def test_a_timestep_whose_arrays_come_in_another_order_is_refused():
+    rng = np.random.default_rng(0)
+    writer = TimestepWriter(specification(ENVIRONMENT), 1)
+    reader = TimestepReader(*received(writer.frame(timestep(rng, 4))), 4)
+    sent = through(writer.frame(timestep(rng, 4)))
+    sent = {"active": sent.pop("active"), **sent}
+    with pytest.raises(WireError, match="another order than at first"):
+        reader.read(*received(encode(Kind.TIMESTEP, 1, sent)))
+
+
+def test_every_array_of_a_timestep_is_read_as_it_was_written_whatever_the_number_of_worlds():
+    rng = np.random.default_rng(0)
+    for worlds in (1, 2, 3, 5, 64, 129):
+        writer = TimestepWriter(specification(ENVIRONMENT), 1)
+        reader = TimestepReader(*received(writer.frame(timestep(rng, worlds))), worlds)
+        sent = timestep(rng, worlds)
+        found = reader.read(*received(writer.frame(sent)))
+        for name in WORLD_FIELDS:
+            assert np.array_equal(getattr(found, name), getattr(sent, name))
+        for field in specification(ENVIRONMENT):
+            if not field.per_episode:
+                array = found.observation[field.name]
+                assert np.array_equal(array, sent.observation[field.name])
+                assert array.flags.aligned, "else reading it is slow"
+
+
+def test_an_array_that_changed_where_it_lies_is_sent_anew():
+    encoder, array = Encoder(), np.zeros((2, 3), np.int8)
+    for layout in (array, array.T, array[:, ::2]):
+        for number in range(3):
+            array[:] = number
+            found = through(encoder.encode(Kind.STEP, 0, {"actions": layout}))["actions"]
+            assert found.shape == layout.shape and (found == number).all()
 
 
 def test_a_refusal_says_why():

@@ -48,14 +48,14 @@ class PlainWorlds:
             raise ValueError(f"trials holds {trials.min()}, must be at least 1")
         self._next |= {int(world): int(task) for world, task in zip(worlds, tasks, strict=True)}
 
-    def reset(self, worlds: np.ndarray) -> None:
+    def reset(self, worlds: np.ndarray, pixels: np.ndarray | None = None) -> None:
         if (worlds > 1000).any():
             raise ZeroDivisionError("a fault of the simulator")
         for world in worlds:
             self._timestep.active[world] = self._timestep.episode_started[world] = world in self._next
             self._timestep.observation["goal"][world] = self._next.pop(int(world), 0)
 
-    def step(self, actions: np.ndarray) -> TimeStep:
+    def step(self, actions: np.ndarray, pixels: np.ndarray | None = None) -> TimeStep:
         self._timestep.episode_started[:] = False
         self._timestep.reward[:] = actions.sum(axis=2)
         self.reset(np.array(sorted(self._next), np.int64))
