@@ -1,16 +1,20 @@
-"""The curriculum: draws from an archive beside the plain definition; leases over HTTP beside those in process."""
+"""The curriculum: draws from an archive beside the plain definition; the service's requests beside what we ask."""
 
+import http.client
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from ada_api.curriculum import Curriculum, PrioritisedLevelReplay
 from ada_curriculum.archive import Archive
 from ada_curriculum.client import CurriculumClient
+from ada_curriculum.line import LEASE, REPORT, Line
 from ada_curriculum.stage import StageCurriculum, make_method, random_generator
 from ada_curriculum.types import Lease, Result
 from benchmarks.peer import compare, peer_or_none
@@ -21,6 +25,7 @@ from benchmarks.timing import Effort, by_turns, median_seconds, pinned, rate_of,
 SMALL, LARGE = 1_000, 1_000_000
 OPERATIONS = 20_000
 BATCH = 64
+WORKERS = 64
 TEMPERATURE, STALENESS = 0.3, 0.2
 NAMES = {"draw": "a draw", "update": "an update", "insert": "an insertion into a full archive"}
 BARS_AGAINST_JAXUED = {"draw": 1000.0, "update": None, "insert": 1000.0}  # its update re-ranks nothing
@@ -137,7 +142,7 @@ def results_of(leases: list[Lease]) -> list[Result]:
 
 
 def service_rows(effort: Effort) -> Iterator[Row]:
-    """Compare leases and their reports over HTTP with what we ask and with the same in this process."""
+    """Compare a service that has one core with what we ask of it, and with the same work in this process."""
     method = make_method(Curriculum(plr=PrioritisedLevelReplay()), None)
     stage = StageCurriculum(method, Numbers(), random_generator(0, "only"), 1)
 
@@ -145,20 +150,91 @@ def service_rows(effort: Effort) -> Iterator[Row]:
         stage.apply(results_of(stage.lease(BATCH, 0.0)))
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        address = stack.enter_context(running_service(Path(folder), EXPERIMENT))
+        with pinned(1, effort):  # whoever is started keeps to that core; we go back to all
+            address = stack.enter_context(running_service(Path(folder), EXPERIMENT))
         client = stack.enter_context(CurriculumClient(address, TOKEN))
+        lines: list[Caller] = [direct_caller(stack, address) for _ in range(2 if effort.small else WORKERS)]
+        kept: list[Caller] = [HttpCaller(stack, address) for _ in lines]
 
-        def over_http() -> None:
+        def by_client() -> None:
             client.report("only", 1, "0", results_of(client.lease("only", 1, "0", BATCH)))
 
         client.register("only", 1, 1)
-        over_http()
-        outside, inside = by_turns(
-            [lambda: rate_of(over_http, BATCH, effort.seconds), lambda: rate_of(in_process, BATCH, effort.seconds)],
-            effort.repeats,
+        works = [
+            (partial(one_each, lines), 2 * len(lines)),
+            (partial(one_each, kept), 2 * len(kept)),
+            (by_client, BATCH),
+            (in_process, BATCH),
+        ]
+        for work, _ in works:
+            work()
+        single, over_http, batched, inside = by_turns(
+            [partial(rate_of, work, amount, effort.seconds) for work, amount in works], effort.repeats
         )
-    what = f"leases and reports/s over HTTP, {BATCH} a request"
-    yield rate_row("curriculum", what, outside, 10_000, "what we ask", 1)
-    yield rate_row("curriculum", what, outside, inside, "in one process")
-    what = f"HTTP requests/s, each leasing or reporting {BATCH}"
-    yield rate_row("curriculum", what, 2 * outside / BATCH, 10_000, "what we ask", 1)
+    what = f"requests/s, each a lease or report of one episode, {WORKERS} workers"
+    yield rate_row("curriculum", f"{what}, direct line (what trainers use)", single, 10_000, "what we ask", 1)
+    yield rate_row("curriculum", f"{what}, HTTP", over_http, 10_000, "what we ask")
+    what = f"requests/s, each a lease or report of {BATCH} episodes, 1 worker, direct line"
+    yield rate_row("curriculum", what, 2 * batched / BATCH, 10_000, "what we ask", 1)
+    what = f"episodes leased and reported/s, {BATCH} a request, direct line"
+    yield rate_row("curriculum", what, batched, 10_000, "what we ask", 1)
+    yield rate_row("curriculum", what, batched, inside, "in one process")
+
+
+class Caller(Protocol):
+    """A worker's connection to the service."""
+
+    def send(self, kind: int, body: bytes) -> None:
+        """Send a request."""
+
+    def receive(self) -> tuple[int, bytes]:
+        """Return status and body of its answer."""
+        ...
+
+
+def direct_caller(stack: ExitStack, address: str) -> Line:
+    """Return a direct line, closed with the stack."""
+    line = Line(address, TOKEN, 60.0, 1 << 20)
+    stack.callback(line.close)
+    return line
+
+
+class HttpCaller:
+    """A kept HTTP connection."""
+
+    def __init__(self, stack: ExitStack, address: str) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=60.0)
+        stack.callback(self._connection.close)
+
+    def send(self, kind: int, body: bytes) -> None:
+        """Send a request."""
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        self._connection.request("POST", {LEASE: "/v1/lease", REPORT: "/v1/report"}[kind], body, headers)
+
+    def receive(self) -> tuple[int, bytes]:
+        """Return status and body of its answer."""
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
+
+
+def one_each(callers: list[Caller]) -> None:
+    """Lease one episode for each caller and report it; all ask before the first is answered."""
+    who = {"stage": "only", "generation": 1, "worker": "0"}
+    lease = json.dumps({**who, "count": 1}).encode()
+    for caller in callers:
+        caller.send(LEASE, lease)
+    leases = [granted(caller)["leases"][0] for caller in callers]
+    for caller, one in zip(callers, leases, strict=True):
+        result = {"lease": one["id"], "returns": [0.5] * one["trials"], "fitness": 0.5, "timesteps": 75}
+        caller.send(REPORT, json.dumps({**who, "results": [result]}).encode())
+    for caller in callers:
+        granted(caller)
+
+
+def granted(caller: Caller) -> dict[str, Any]:
+    """Return the answer. Raises RuntimeError if it is a refusal."""
+    status, body = caller.receive()
+    if status != 200:
+        raise RuntimeError(f"the service answered {status}: {body[:200]!r}")
+    answer: dict[str, Any] = json.loads(body)
+    return answer

@@ -163,21 +163,26 @@ class Line:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw = token.encode()
             self._socket.sendall(HELLO.pack(MAGIC, VERSION, len(raw)) + raw)
-            self.welcome = self._receive()
+            self.welcome = self.receive()
         except BaseException:
             self._socket.close()
             raise
 
     def ask(self, kind: int, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer to one request."""
+        self.send(kind, body)
+        return self.receive()
+
+    def send(self, kind: int, body: bytes) -> None:
+        """Send one request; `receive` returns its answer."""
         self._socket.sendall(ASK.pack(kind, len(body)) + body)
-        return self._receive()
 
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
 
-    def _receive(self) -> tuple[int, bytes]:
+    def receive(self) -> tuple[int, bytes]:
+        """Return status and body of the next answer."""
         received = bytearray()
         wanted = ANSWER.size
         while len(received) < wanted:
