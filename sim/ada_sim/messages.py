@@ -184,8 +184,9 @@ class TimestepReader:
         self._always, parts = described[:number], described[number:]
         self._table = bytes(body[: number * ROW.size])  # of the arrays that every frame has
         self._bytes = sum(place.bytes for place in self._always)
-        if misplaced := [*WORLD_FIELDS.keys() & {place.name for place in parts}]:
-            raise WireError(f"array {misplaced[0]} comes after rows")
+        for place in parts[1:]:
+            if not place.name.startswith(PER_EPISODE):
+                raise WireError(f"array {place.name} comes after rows, where only fields of the episode may")
         self._room(parts)
         self.read(head, body)
 

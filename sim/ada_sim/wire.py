@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 MAGIC = b"ADAS"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<4sHBBIIQ")
 ROW = struct.Struct("<24sBBH6I")
 MAX_ARRAYS = 64

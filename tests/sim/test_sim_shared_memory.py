@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ada_api.environment import Environment
-from ada_sim.batch import TimeStep
+from ada_sim.batch import BatchSim, TimeStep
 from ada_sim.client import SimulatorClient, SimulatorLost, SimulatorRefused
 from ada_sim.constants import ACTION_SIZES
 from ada_sim.health import HealthPage
@@ -229,6 +229,38 @@ def test_mutated_frames_in_shared_memory_are_read_or_refused_and_nothing_else() 
             body[place] = value
     assert frames // 4 < refused < frames
     reader.read(head, memoryview(body))
+
+
+def test_real_worlds_drawn_into_shared_memory_are_those_drawn_here_bit_for_bit() -> None:
+    environment = Environment(observation="pixels", trials={"min": 1, "max": 2}, trial_seconds=[1])  # type: ignore[arg-type]
+    server = SimulatorServer(lambda count: BatchSim(count, environment), "t", HealthPage())
+    client = SimulatorClient(f"127.0.0.1:{server.listen('127.0.0.1', 0)}", "t", 1, transport="shared")
+    here = BatchSim(6, environment)
+    rng, lit = np.random.default_rng(4), 0
+    try:
+        client.open(6)
+        for number in range(30):
+            if number % 10 == 0:
+                chosen = np.arange(number // 10 % 2, 6, 2)
+                tasks, seeds = (rng.integers(0, 1000, len(chosen)).astype(np.uint64) for _ in range(2))
+                trials = rng.integers(1, 3, len(chosen))
+                for worlds in (here, client):
+                    worlds.assign(chosen, tasks, trials, seeds)
+            actions = rng.integers(0, ACTION_SIZES, (6, 1, 6)).astype(np.int8)
+            if number % 7 == 3:  # refused: nothing changes, and nothing is drawn anywhere
+                with pytest.raises(ValueError, match="must be 0 to"):
+                    client.step(actions + 100)
+            expected, found = here.step(actions), client.step(actions)
+            if number % 5 == 2:
+                here.reset(np.array([1, 4]))
+                expected, found = here.timestep(), client.reset(np.array([1, 4]))
+            for name, array in expected.observation.items():
+                assert np.array_equal(found.observation[name], array), f"{name} of timestep {number}"
+            lit += bool(expected.observation["pixels"].any())
+        assert lit > 10, "there was something to see"
+    finally:
+        client.close()
+        server.stop()
 
 
 SERVER = """

@@ -53,7 +53,7 @@ def test_the_bytes_of_a_frame_stay_what_they_are():
     name = b"worlds".ljust(24, b"\0")
     assert frame == (
         b"ADAS"
-        + struct.pack("<HBBIIQ", 2, 3, 0, 60, 1, 3)
+        + struct.pack("<HBBIIQ", 3, 3, 0, 60, 1, 3)
         + name
         + struct.pack("<BBH6I", 5, 1, 0, 1, 0, 0, 0, 0, 0)
         + struct.pack("<q", 5)
@@ -73,7 +73,7 @@ ROW_0, ROW_1 = HEADER.size, HEADER.size + ROW.size
     ("frame", "words"),
     [
         pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n", "no simulator frame", id="another-protocol"),
-        pytest.param(changed(4, "<H", 3), "frame version 3, this side speaks 2", id="another-version"),
+        pytest.param(changed(4, "<H", 4), "frame version 4, this side speaks 3", id="another-version"),
         pytest.param(changed(6, "<B", 99), "unknown kind 99", id="unknown-kind"),
         pytest.param(changed(7, "<B", 1), "area 0 of shared memory, there are 0", id="in-memory-that-nobody-shares"),
         pytest.param(changed(8, "<I", LIMIT + 1), "at most 1048576", id="too-long"),
@@ -266,6 +266,13 @@ def test_a_timestep_whose_arrays_come_in_another_order_is_refused():
     sent = {"active": sent.pop("active"), **sent}
     with pytest.raises(WireError, match="another order than at first"):
         reader.read(*received(encode(Kind.TIMESTEP, 1, sent)))
+
+
+def test_a_first_timestep_with_a_field_after_the_rows_is_refused():
+    sent = through(TimestepWriter(specification(ENVIRONMENT), 1).frame(timestep(np.random.default_rng(0), 4)))
+    sent["o/body"] = sent.pop("o/body")
+    with pytest.raises(WireError, match="o/body comes after rows"):
+        TimestepReader(*received(encode(Kind.TIMESTEP, 1, sent)), 4)
 
 
 def test_every_array_of_a_timestep_is_read_as_it_was_written_whatever_the_number_of_worlds():
