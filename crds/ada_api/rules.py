@@ -13,7 +13,7 @@ from ada_api.curriculum import PrioritisedLevelReplay
 from ada_api.environment import Bounds, Environment, IntRange, TaskTemplate
 from ada_api.experiment import MAX_STAGES, ExperimentSpec
 from ada_api.operations import Evaluation, Scheduling
-from ada_api.stages import AgentModel, Distillation, Nodes, Stage
+from ada_api.stages import AgentModel, Algorithm, CoPlayer, Distillation, Nodes, Stage
 
 Found = tuple[str, Any]  # path of the field below the rule's object, and its value
 
@@ -95,6 +95,22 @@ def _one_teacher(distillation: Distillation) -> Iterator[Found]:
 def _whole_heads(model: AgentModel) -> Iterator[Found]:
     if model.width is not None and model.heads is not None and model.width % model.heads:
         yield "heads", model.heads
+
+
+def _consistency_without_model(algorithm: Algorithm) -> Iterator[Found]:
+    if algorithm.name != "muesli" and algorithm.muesli.consistency_weight > 0:
+        yield "muesli.consistencyWeight", algorithm.muesli.consistency_weight
+
+
+def _frozen_from_a_checkpoint(co_player: CoPlayer) -> Iterator[Found]:
+    if (co_player.kind == "frozen") != (co_player.checkpoint is not None):
+        yield "checkpoint", co_player.kind
+
+
+def _seat_for_a_co_player(spec: ExperimentSpec) -> Iterator[Found]:
+    for position, stage in enumerate(spec.stages):
+        if stage.co_player.kind != "self" and spec.environment.players < 2:
+            yield f"stages[{position}].coPlayer.kind", stage.co_player.kind
 
 
 def _simulator_for_each_worker(stage: Stage) -> Iterator[Found]:
@@ -228,6 +244,24 @@ RULES: tuple[Rule, ...] = (
         _whole_heads,
     ),
     Rule(
+        CoPlayer,
+        "(self.kind == 'frozen') == has(self.checkpoint)",
+        "a frozen co-player needs checkpoint, and no other kind has one",
+        _frozen_from_a_checkpoint,
+    ),
+    Rule(
+        ExperimentSpec,
+        "self.environment.players > 1 || self.stages.all(s, s.coPlayer.kind == 'self')",
+        "a co-player needs tasks of two players: set environment.players to 2, or coPlayer.kind to self",
+        _seat_for_a_co_player,
+    ),
+    Rule(
+        Algorithm,
+        "self.name == 'muesli' || self.muesli.consistencyWeight == 0.0",
+        "consistencyWeight needs the model of algorithm muesli: use it, or leave the weight at 0",
+        _consistency_without_model,
+    ),
+    Rule(
         Stage,
         "self.simulators.replicas >= self.trainer.nodes.max * self.trainer.workersPerNode",
         "simulators.replicas must be at least trainer.nodes.max * trainer.workersPerNode: each worker needs its own",
@@ -309,6 +343,7 @@ FROZEN: tuple[Frozen, ...] = (
     Frozen(Stage, "frames"),
     Frozen(Stage, "distillation", optional=True),
     Frozen(Stage, "warmStart", optional=True),
+    Frozen(Stage, "coPlayer"),
 )
 
 

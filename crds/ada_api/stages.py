@@ -47,6 +47,26 @@ class Muesli(Model):
         300.0, gt=0, le=1e6, description="The bins stand from minus this to this, after the value transform."
     )
     model_stride: int = Field(1, ge=1, le=64, description="The model is unrolled from every so many timesteps.")
+    consistency_weight: float = Field(
+        0.0, ge=0, le=100, description="Option: weight of latent consistency of the model's states (EfficientZero: 2)."
+    )
+
+
+class Resets(Model):
+    """Option: layers that are born again now and then (Nikishin et al., 2022)."""
+
+    times: int = Field(0, ge=0, le=1000, description="Resets, evenly spaced over the stage, none at its end; 0: off.")
+    part: Literal["heads", "all"] = Field("heads", description="The layers of policy, value and reward, or all.")
+
+
+class ContinualBackprop(Model):
+    """Option: the least useful hidden units are born again all the time (Dohare et al., 2024)."""
+
+    replacement_rate: float = Field(
+        0.0, ge=0, le=1, description="Share of the mature units replaced in a minibatch (the paper: 1e-4); 0: off."
+    )
+    maturity: int = Field(100, ge=1, le=10**9, description="Minibatches before a unit may be replaced.")
+    utility_decay: float = Field(0.99, ge=0, lt=1, description="Decay of a unit's utility, a minibatch.")
 
 
 class Algorithm(Model):
@@ -71,6 +91,11 @@ class Algorithm(Model):
     worlds: int = Field(256, ge=1, le=1_000_000, description="Worlds in flight, over the whole group.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled weight decay.")
     max_skipped_updates: int = Field(20, ge=1, le=10_000, description="Non-finite updates before a roll-back.")
+    reconstruction_weight: float = Field(
+        0.0, ge=0, le=100, description="Option: weight of the reconstruction of observations (Dreamer)."
+    )
+    resets: Resets = Field(Resets(), description="Option: periodic resets.")
+    continual_backprop: ContinualBackprop = Field(ContinualBackprop(), description="Option: continual backprop.")
     muesli: Muesli = Field(Muesli(), description="Parameters of `muesli`; no effect with `ppo`.")
 
 
@@ -89,6 +114,15 @@ class Distillation(Model):
     frames: int = Field(4_000_000_000, ge=1, le=10**15, description="Frames of imitation, then a hard stop.")
     weight: float = Field(1.0, gt=0, le=1000, description="Weight of KL(teacher || student).")
     l2: float = Field(1e-5, ge=0, le=1, description="Extra L2 regularisation meanwhile.")
+
+
+class CoPlayer(Model):
+    """Who has the other seat in tasks of two players (AdA, appendix D)."""
+
+    kind: Literal["self", "random", "frozen"] = Field(
+        "self", description="The agent itself (self-play), a random policy, or an agent that learns no more."
+    )
+    checkpoint: CheckpointReference | None = Field(None, description="The agent of kind frozen.")
 
 
 class Nodes(Model):
@@ -135,6 +169,7 @@ class Stage(Model):
     algorithm: Algorithm = Field(Algorithm(), description="How it learns.")
     frames: int = Field(ge=1, le=10**15, description="Budget in frames (agent timesteps).")
     distillation: Distillation | None = Field(None, description="Teacher of this stage, if any.")
+    co_player: CoPlayer = Field(CoPlayer(), description="Who plays beside the agent in tasks of two players.")
     warm_start: CheckpointReference | None = Field(None, description="Start from these parameters.")
     trainer: Trainer = Field(Trainer(), description="The trainer group.")
     simulators: Simulators = Field(Simulators(), description="The simulators.")

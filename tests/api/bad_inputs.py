@@ -292,6 +292,24 @@ BAD_INPUTS: tuple[tuple[str, Change, str, str], ...] = (
         "algorithm muesli",
     ),
     (
+        "consistency-of-a-model-that-ppo-has-not",
+        put("spec.stages.1.algorithm", {"name": "ppo", "muesli": {"consistencyWeight": 2}}),
+        "spec.stages[1].algorithm.muesli.consistencyWeight",
+        "algorithm muesli",
+    ),
+    (
+        "frozen-co-player-of-no-checkpoint",
+        both(put("spec.environment.players", 2), put("spec.stages.1.coPlayer", {"kind": "frozen"})),
+        "spec.stages[1].coPlayer.checkpoint",
+        "frozen co-player needs checkpoint",
+    ),
+    (
+        "co-player-of-one-player",
+        put("spec.stages.1.coPlayer", {"kind": "random"}),
+        "spec.stages[1].coPlayer.kind",
+        "tasks of two players",
+    ),
+    (
         "gate-of-no-stage",
         put("spec.evaluation.gates.0.stage", "tutor"),
         "spec.evaluation.gates[0].stage",
