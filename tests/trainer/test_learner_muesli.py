@@ -1,10 +1,11 @@
 """Muesli as a whole: its losses beside slow ones, where gradients stop, restarts, workers, and that it learns."""
 
 import copy
+import importlib.util
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
-from threading import Barrier, Thread
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ada_api.environment import Environment
-from ada_api.stages import AgentModel, Algorithm, Muesli
+from ada_api.stages import Algorithm, Muesli
 from ada_curriculum.types import Lease
 from ada_sim.batch import TimeStep
 from ada_sim.observation import specification
@@ -22,76 +22,16 @@ from ada_trainer.algorithms.retrace import retrace
 from ada_trainer.batch import Batch
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.learner import Learner
-from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.objective_muesli import MuesliObjective, MuesliTargets
 from ada_trainer.rollout import Collector
 
-SPACE = Environment(observation="symbolic", action_groups=["move", "turn"])
-MUESLI = Muesli(samples=4, bins=21, value_range=3.0, model_unroll=3)
-ALGORITHM = Algorithm(name="muesli", minibatches=2, epochs=2, unroll=6, worlds=8, muesli=MUESLI)
-T, B = 6, 8
-
-
-def network(core: str = "gru", muesli: Muesli | None = MUESLI) -> AgentNetwork:
-    torch.manual_seed(1)
-    model = AgentModel(core=core, width=32, heads=2 if core == "transformer-xl" else None)
-    return AgentNetwork(model, specification(SPACE), SPACE.action_groups, muesli)
-
-
-def learner(algorithm: Algorithm = ALGORITHM, core: str = "gru", **options: float) -> Learner:
-    return Learner(network(core), algorithm, seed=4, **options)
-
-
-def objective_of(of: Learner) -> MuesliObjective:
-    assert isinstance(of._objective, MuesliObjective)
-    return of._objective
-
-
-def batch(of: Learner, seed: int = 0, worlds: int = B, teacher: bool = False) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    agent = of.acting
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    seen = {}
-    for field in specification(SPACE):
-        values = uniform(T + 1, worlds, *field.shape)
-        if field.dtype.kind != "f":
-            values = (values * 3).to(torch.int8)
-        if field.per_episode:
-            values = values[:1].expand_as(values).clone()
-        seen[field.name] = values
-    with torch.no_grad():
-        clear = torch.zeros(T + 1, worlds, dtype=torch.bool)
-        clear[0] = True
-        output, _ = agent.unroll(seen, agent.initial_state(worlds), clear)
-        actions = agent.sample(output, generator)
-        return Batch(
-            observation={name: field[:T] for name, field in seen.items()},
-            clear=clear[:T],
-            actions=actions[:T],
-            log_prob=agent.log_prob(output, actions)[:T],
-            reward=uniform(T, worlds),
-            value=output.value,
-            continues=(uniform(T, worlds) > 0.2).float(),
-            learn=uniform(T, worlds) > 0.1,
-            state=agent.initial_state(worlds),
-            teacher=uniform(T, worlds, sum(agent.choices)) * 3 if teacher else None,
-            roots=output.model_state,
-        )
-
-
-def parameters(of: AgentNetwork) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in of.parameters()])
-
-
-def made_up_targets(of: Learner, worlds: int = B) -> MuesliTargets:
-    generator = torch.Generator().manual_seed(5)
-    weights = torch.rand(T, worlds, sum(of.network.choices), generator=generator)
-    return MuesliTargets(
-        torch.rand(T, worlds, generator=generator), torch.randn(T, worlds, generator=generator), weights
-    )
+_spec = importlib.util.spec_from_file_location("learner_parts", Path(__file__).with_name("learner_parts.py"))
+assert _spec is not None and _spec.loader is not None
+parts = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(parts)
+SPACE, MUESLI, ALGORITHM, T, B = parts.SPACE, parts.MUESLI, parts.ALGORITHM, parts.T, parts.B
+network, learner, objective_of, batch = parts.network, parts.learner, parts.objective_of, parts.batch
+parameters, made_up_targets, Sum = parts.parameters, parts.made_up_targets, parts.Sum
 
 
 def slow_terms(of: Learner, told: Batch, targets: MuesliTargets, count: float) -> dict[str, float]:
@@ -272,31 +212,12 @@ def test_what_is_not_finite_skips_the_update_and_leaves_scale_and_target_network
     assert not ours.update(batch(ours, 1), 0.0).skipped
 
 
-class Sum:
-    """Sums tensors over threads, as an all-reduce does over workers."""
-
-    def __init__(self, workers: int) -> None:
-        self._barrier = Barrier(workers)
-        self._parts: list[Tensor | None] = [None] * workers
-
-    def of(self, worker: int) -> Callable[[Tensor], Tensor]:
-        def reduce(tensor: Tensor) -> Tensor:
-            self._parts[worker] = tensor.clone()
-            self._barrier.wait(60)
-            total = sum(part for part in self._parts if part is not None)
-            self._barrier.wait(60)
-            assert isinstance(total, Tensor)
-            return total
-
-        return reduce
-
-
 def test_two_workers_share_scale_gradients_and_target_network() -> None:
     once = Algorithm(name="muesli", minibatches=1, epochs=1, unroll=T, worlds=2 * B, muesli=MUESLI)
     pair = [learner(once), learner(once)]
-    parts = [batch(pair[0], seed) for seed in (0, 1)]
+    halves = [batch(pair[0], seed) for seed in (0, 1)]
     total = Sum(2)
-    threads = [Thread(target=pair[n].update, args=(parts[n], 0.0, total.of(n))) for n in range(2)]
+    threads = [Thread(target=pair[n].update, args=(halves[n], 0.0, total.of(n))) for n in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -305,7 +226,7 @@ def test_two_workers_share_scale_gradients_and_target_network() -> None:
     assert torch.equal(parameters(pair[0].acting), parameters(pair[1].acting))
     assert objective_of(pair[0]).scale == objective_of(pair[1]).scale
     alone = learner(once)
-    alone.update(parts[0], 0.0)
+    alone.update(halves[0], 0.0)
     assert objective_of(alone).scale != objective_of(pair[0]).scale
 
 
@@ -314,8 +235,8 @@ def test_gradients_of_parts_add_up_to_the_wholes() -> None:
     told, targets = batch(ours), made_up_targets(ours)
     objective = objective_of(ours)
     whole = objective.loss(told, targets, torch.arange(B), 7.0, 0)[0].item()
-    parts = sum(objective.loss(told, targets, torch.arange(s, s + 2), 7.0, 0)[0].item() for s in range(0, B, 2))
-    assert whole == pytest.approx(parts, rel=1e-5)
+    pieces = sum(objective.loss(told, targets, torch.arange(s, s + 2), 7.0, 0)[0].item() for s in range(0, B, 2))
+    assert whole == pytest.approx(pieces, rel=1e-5)
 
 
 def test_imitation_reaches_the_policies_that_the_model_predicts() -> None:

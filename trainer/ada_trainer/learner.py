@@ -7,7 +7,7 @@ What makes the next update the same is in `Learner.state_dict`: parameters, opti
 in minibatches follows from the seed and the number of the update.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,8 +22,10 @@ from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.objective import Objective, Reduce
 from ada_trainer.objective_muesli import MuesliObjective
 from ada_trainer.objective_ppo import PpoObjective
+from ada_trainer.plasticity import UnitReplacement, bear_again, resets_due
 
 ADAM_EPSILON = 1e-5
+RESET, REPLACEMENT = 1, 2  # what else than minibatches random numbers are for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ class UpdateReport:
     reward_loss: float | None = None
     model_policy_loss: float | None = None
     model_value_loss: float | None = None
+    consistency_loss: float | None = None  # of options, as the next one
+    reconstruction_loss: float | None = None
     gradient_norm: float = 0.0  # before it was scaled down
+    resets: int | None = None  # so far, if there are any
 
     def metrics(self) -> dict[str, float]:
         """Return the figures by name; those of other algorithms are left out."""
@@ -66,8 +71,13 @@ class Learner:
         seed: int,
         distillation_weight: float = 0.0,
         distillation_l2: float = 0.0,
+        rebuild: Callable[[], AgentNetwork] | None = None,
     ) -> None:
-        """Take over the network; for `muesli` it must have a model."""
+        """Take over the network; for `muesli` it must have a model.
+
+        Args:
+            rebuild: returns a network like this one, newly born on the CPU; periodic resets need it.
+        """
         self.network = network
         self.algorithm = algorithm
         self.seed = seed
@@ -82,7 +92,12 @@ class Learner:
             case "muesli":
                 muesli = MuesliObjective(network, algorithm, distillation_weight)
                 self._objective, self.acting = muesli, muesli.target
-        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._parameters = [
+            parameter
+            for part in (network, self._objective.auxiliary)
+            for parameter in part.parameters()
+            if parameter.requires_grad
+        ]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
             lr=algorithm.learning_rate,
@@ -91,6 +106,12 @@ class Learner:
             fused=True,
         )
         self._flat = _flat_gradients(self._parameters, len(self._objective.terms))
+        if algorithm.resets.times > 0 and rebuild is None:
+            raise ValueError("periodic resets need to know how the network is built: give rebuild=")
+        self._rebuild, self.resets = rebuild, 0
+        self._replacement: UnitReplacement | None = None
+        if algorithm.continual_backprop.replacement_rate > 0:
+            self._replacement = UnitReplacement(network.hidden_layers(), algorithm.continual_backprop, self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that makes the next update the same; tensors are the live ones."""
@@ -102,6 +123,9 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "updates": self.updates,
             "skipped_updates": self.skipped_updates,
+            "auxiliary": self._objective.auxiliary.state_dict(),
+            "resets": self.resets,
+            "units": self._replacement.state_dict() if self._replacement else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -113,12 +137,17 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.skipped_updates = int(state["skipped_updates"])
+        self._objective.auxiliary.load_state_dict(state.get("auxiliary", {}))
+        self.resets = int(state.get("resets", 0))
+        if self._replacement is not None:
+            self._replacement.load_state_dict(state["units"])
 
     def update(self, batch: Batch, progress: float, reduce: Reduce = identity) -> UpdateReport:
         """Learn from a batch at `progress` (frames so far over the stage's frames, the same on all workers).
 
         If a loss or a gradient of any worker is not finite, no worker takes that step nor those left of the batch.
         """
+        self._reset_if_due(progress)
         targets = self._objective.prepare(batch, reduce, derived_seed(self.seed, self.updates))
         minibatches = list(self._minibatches(batch.learn.shape[1]))
         counts = reduce(torch.stack([batch.learn[:, worlds].sum() for worlds in minibatches]).double()).tolist()
@@ -135,6 +164,8 @@ class Learner:
                 skipped = True
                 break
             self.optimizer.step()
+            if self._replacement is not None:
+                self._replacement.stepped(reduce, derived_seed(self.seed, REPLACEMENT, self.updates, index))
             self._objective.stepped()
             totals += terms
             norms += float(norm)
@@ -147,8 +178,21 @@ class Learner:
             learned_timesteps=int(sum(counts)) // self.algorithm.epochs,
             learning_rate=rate,
             gradient_norm=norms / max(taken, 1),
+            resets=self.resets if self.algorithm.resets.times > 0 else None,
             **dict(zip(self._objective.terms, means, strict=True)),
         )
+
+    def _reset_if_due(self, progress: float) -> None:
+        """Give layers their birth anew, in the learner's network and in one that acts for it."""
+        due, rule = resets_due(self.algorithm.resets.times, progress), self.algorithm.resets
+        if due <= self.resets or self._rebuild is None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.seed, RESET, due))
+            fresh = self._rebuild()
+        networks = [self.network] if self.acting is self.network else [self.network, self.acting]
+        bear_again(networks, fresh, rule.part == "heads", self.optimizer)
+        self.resets = due
 
     def _minibatches(self, worlds: int) -> Iterator[Tensor]:
         """Yield the worlds of each minibatch of each pass; some are empty if this worker has few worlds."""
@@ -162,6 +206,8 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         """Leave the group's gradient of a minibatch, scaled down, in the parameters; return terms and its norm."""
         self._flat.zero_()
+        if self._replacement is not None:
+            self._replacement.forget_activity()
         width = len(self._objective.terms)
         gradients = self._flat[:-width]
         if len(worlds):

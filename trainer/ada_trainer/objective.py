@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ada_trainer.batch import Batch
 
@@ -14,6 +14,7 @@ class Objective(Protocol):
     """An algorithm's losses over a network and whatever else it keeps."""
 
     terms: tuple[str, ...]  # names of what `loss` returns; the first is the loss itself
+    auxiliary: nn.ModuleDict  # heads that learn beside the network and that no agent needs; mostly empty
 
     def prepare(self, batch: Batch, reduce: Reduce, seed: int) -> Any:
         """Return the targets of a batch, the same whatever the worlds are split into."""

@@ -12,6 +12,9 @@
       + two-hot cross-entropy of the reward, mean over the K steps
       + KL(teacher || pi) at the root and its mean over the K steps, while there is a teacher
       - entropy at the root, which Muesli has not: an entropyWeight of 0 turns it off
+    and, if wanted, self_supervision.py:
+      + consistency of the model's states with the roots they are about, mean over the K steps
+      + reconstruction of the observation, at the root and its mean over the K steps
 
 After each step of the optimiser the target network moves towards the learner's. What of Muesli is not here: replay, and
 the leave-one-out baseline of its appendix A, which the Retrace ratios near 1 of fresh experience hardly need.
@@ -24,16 +27,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ada_api.stages import Algorithm
-from ada_trainer.algorithms import cmpo, policies, two_hot
+from ada_trainer.algorithms import cmpo, policies, self_supervision, two_hot
 from ada_trainer.algorithms.model_unroll import ModelStep, model_steps
 from ada_trainer.algorithms.policy_gradient import AdvantageScale, policy_gradient_loss
 from ada_trainer.algorithms.retrace import retrace
 from ada_trainer.batch import Batch
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.latent_model import LatentModel
+from ada_trainer.networks.self_supervision import Decoder, Projection
 from ada_trainer.objective import Reduce
 
 # How many states are looked ahead from at once: on a CPU what comes of them stays in the cache.
@@ -85,6 +89,16 @@ class MuesliObjective:
         self._distillation_weight = distillation_weight
         self.target = copy.deepcopy(network).requires_grad_(False)
         self.scale = AdvantageScale()
+        self.auxiliary = nn.ModuleDict()
+        width, device = network.model.width, network.rest.device
+        if self._settings.consistency_weight > 0:
+            self.terms = (*self.terms, "consistency_loss")
+            self._projection = Projection(2 * width).to(device)
+            self.auxiliary["projection"] = self._projection
+        if algorithm.reconstruction_weight > 0:
+            self.terms = (*self.terms, "reconstruction_loss")
+            self._decoder = Decoder(width, network.shapes).to(device)
+            self.auxiliary["decoder"] = self._decoder
 
     def prepare(self, batch: Batch, reduce: Reduce, seed: int) -> MuesliTargets:
         """Return the targets of a batch; the scale of advantages follows the whole group's."""
@@ -176,8 +190,9 @@ class MuesliObjective:
             state = model.step(state, actions[step.reward_time])
             states.append(state)
         share = weight[starts] * (settings.model_stride / len(steps))
+        unrolled_states = torch.stack(states)
         unrolled = self._model_terms(
-            torch.stack(states), steps, share, batch.reward[:, worlds], returns, choice_weights, teacher
+            unrolled_states, steps, share, batch.reward[:, worlds], returns, choice_weights, teacher
         )
         model_policy, model_value, reward, model_distillation = unrolled
         distillation = distillation + model_distillation
@@ -189,7 +204,38 @@ class MuesliObjective:
             + self._distillation_weight * distillation
             - self._algorithm.entropy_weight * entropy
         )
-        return loss, policy, root_value, entropy, distillation, root_cmpo, reward, model_policy, model_value
+        own = self._self_supervised(roots, unrolled_states, steps, weight, share, observation)
+        for part_weight, part in own:
+            loss = loss + part_weight * part
+        told = (policy, root_value, entropy, distillation, root_cmpo, reward, model_policy, model_value)
+        return loss, *told, *(part for _, part in own)
+
+    def _self_supervised(
+        self,
+        roots: Tensor,
+        states: Tensor,
+        steps: list[ModelStep],
+        weight: Tensor,
+        share: Tensor,
+        observation: dict[str, Tensor],
+    ) -> list[tuple[float, Tensor]]:
+        """Return the options' terms with their weights, of roots [T, B, 2 W] and the model's states [K, S, B, 2 W]."""
+        if not self.auxiliary:
+            return []
+        own, width = list[tuple[float, Tensor]](), _model(self._network).width
+        time = torch.stack([step.time for step in steps])
+        of_step = share * torch.stack([step.value_known * step.after_end for step in steps])  # seen, same episode
+        if "projection" in self.auxiliary:
+            target = self._projection.target(roots)[time]
+            errors = self_supervision.consistency_loss(self._projection(states), target)
+            own.append((self._settings.consistency_weight, (of_step * errors).sum()))
+        if "decoder" in self.auxiliary:
+            wanted = self._decoder.wanted(observation)
+            of_root = self_supervision.reconstruction_loss(self._decoder(roots[..., :width]), wanted)
+            of_model = self_supervision.reconstruction_loss(self._decoder(states[..., :width]), wanted[time])
+            part = (weight * of_root).sum() + (of_step * of_model).sum()
+            own.append((self._algorithm.reconstruction_weight, part))
+        return own
 
     def _model_terms(
         self,

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ada_api.stages import Algorithm
+from ada_trainer.algorithms import self_supervision
 from ada_trainer.algorithms.ppo import PpoSettings, normalised, ppo_loss
 from ada_trainer.algorithms.returns import generalised_advantages
 from ada_trainer.batch import Batch
 from ada_trainer.networks.agent import AgentNetwork
+from ada_trainer.networks.self_supervision import Decoder
 from ada_trainer.objective import Reduce
 
 
@@ -37,6 +39,11 @@ class PpoObjective:
             entropy_weight=algorithm.entropy_weight,
             distillation_weight=distillation_weight,
         )
+        self.auxiliary = nn.ModuleDict()
+        if algorithm.reconstruction_weight > 0:
+            self.terms = (*self.terms, "reconstruction_loss")
+            self._decoder = Decoder(network.features, network.shapes).to(network.rest.device)
+            self.auxiliary["decoder"] = self._decoder
 
     def prepare(self, batch: Batch, reduce: Reduce, seed: int) -> PpoTargets:
         """Return advantages, normalised over the whole group's timesteps that count, and the value's targets."""
@@ -52,10 +59,11 @@ class PpoObjective:
         return PpoTargets(normalised(raw, mean.to(raw), deviation.to(raw)), raw + batch.value[:-1])
 
     def loss(self, batch: Batch, targets: PpoTargets, worlds: Tensor, count: float, index: int) -> tuple[Tensor, ...]:
-        """Return loss, policy, value, entropy, distillation and clipped share of a minibatch."""
+        """Return the terms of a minibatch, in the order of `terms`."""
         network = self._network
         observation = {name: field.index_select(1, worlds) for name, field in batch.observation.items()}
-        output, _ = network.unroll(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
+        features, _ = network.unroll_memory(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
+        output, weight = network.heads(features), batch.learn[:, worlds] / count
         teacher = None
         if batch.teacher is not None:
             teacher = torch.split_with_sizes(batch.teacher[:, worlds], network.choices, -1)
@@ -66,11 +74,17 @@ class PpoObjective:
             behaviour_log_prob=batch.log_prob[:, worlds],
             advantage=targets.advantage[:, worlds],
             target=targets.value[:, worlds],
-            weight=batch.learn[:, worlds] / count,
+            weight=weight,
             settings=self._settings,
             teacher=teacher,
         )
-        return terms.loss, terms.policy, terms.value, terms.entropy, terms.distillation, terms.clipped
+        told = (terms.policy, terms.value, terms.entropy, terms.distillation, terms.clipped)
+        if "decoder" not in self.auxiliary:
+            return terms.loss, *told
+        wanted = self._decoder.wanted(observation)
+        errors = self_supervision.reconstruction_loss(self._decoder(features), wanted)
+        reconstruction = (weight * errors).sum()
+        return terms.loss + self._algorithm.reconstruction_weight * reconstruction, *told, reconstruction
 
     def stepped(self) -> None:
         """Do nothing: the network that learns acts."""

@@ -53,6 +53,14 @@ class AgentState:
     known: Tensor  # bool [B]: `task` is up to date
 
 
+@dataclass(frozen=True, slots=True)
+class HiddenLayer:
+    """A layer whose ReLU units are read by other layers and by nothing else."""
+
+    layer: nn.Linear
+    outgoing: tuple[nn.Linear, ...]
+
+
 class AgentNetwork(nn.Module):
     """The network of one agent, for the observation and the action groups of an experiment."""
 
@@ -64,28 +72,30 @@ class AgentNetwork(nn.Module):
         specification: Sequence[Field],
         action_groups: Sequence[str],
         muesli: Muesli | None = None,
+        action_sizes: Sequence[int] = ACTION_SIZES,
     ) -> None:
         """Build the network; raises ConfigurationError for a model that can't be built.
 
         Args:
             muesli: if given, policy and value are read from the state of a learned model, as Muesli needs.
+            action_sizes: choices of each of the six action groups, where the worlds are not the simulator's.
         """
         super().__init__()
         sizes = sizes_of(model)
-        shapes = {field.name: field.shape for field in specification}
+        self.shapes = shapes = {field.name: field.shape for field in specification}
         self.groups = tuple(ACTION_GROUPS.index(name) for name in sorted(action_groups, key=ACTION_GROUPS.index))
-        self.choices = tuple(ACTION_SIZES[group] for group in self.groups)
+        self.choices = tuple(action_sizes[group] for group in self.groups)
         self.width = sizes.width
         self.task_encoder = TaskEncoder(sizes.embedding, sizes.width)
         self.encoder: SymbolicEncoder | PixelEncoder
         self.reader: ObjectReader | None = None
         if "objects" in shapes:
-            self.encoder = SymbolicEncoder(shapes, self.groups, sizes.embedding, sizes.width)
+            self.encoder = SymbolicEncoder(shapes, self.groups, self.choices, sizes.embedding, sizes.width)
             self.reader = ObjectReader(sizes.width, shapes["objects"][-1], sizes.embedding)
         else:
-            self.encoder = PixelEncoder(shapes, self.groups, sizes.width)
+            self.encoder = PixelEncoder(shapes, self.groups, self.choices, sizes.width)
         self.core: Core = _core(model, sizes)
-        features = sizes.width + (sizes.embedding if self.reader else 0)
+        self.features = features = sizes.width + (sizes.embedding if self.reader else 0)
         self.model: LatentModel | None = None
         if muesli is not None:
             self.model = LatentModel(features, sizes.model_width, self.choices, muesli.bins, muesli.value_range)
@@ -114,20 +124,21 @@ class AgentNetwork(nn.Module):
             task = task.index_put((rows,), encoded)
         x = self.encoder(observation, objects, task)
         x, memory = self.core.step(x, state.memory, clear)
-        return self._heads(self._read(x, objects)), AgentState(memory, task, torch.ones_like(clear))
+        return self.heads(self._read(x, objects)), AgentState(memory, task, torch.ones_like(clear))
 
     def unroll(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
         """Go through T timesteps, [T, B, ...], from `state`, which stays as it is. Equal to T times `step`."""
-        features, after = self._unroll_memory(observation, state, clear)
-        return self._heads(features), after
+        features, after = self.unroll_memory(observation, state, clear)
+        return self.heads(features), after
 
     def unroll_roots(self, observation: Observation, state: AgentState, clear: Tensor) -> Tensor:
         """Return the states that Muesli's model starts from, [T, B, 2 W]; nothing is read from them yet."""
         assert self.model is not None, "the network has no model"
-        features, _ = self._unroll_memory(observation, state, clear)
+        features, _ = self.unroll_memory(observation, state, clear)
         return self.model.root(features)
 
-    def _unroll_memory(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[Tensor, AgentState]:
+    def unroll_memory(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[Tensor, AgentState]:
+        """Return what the heads read, [T, B, F], and the state after the unroll."""
         objects = _visible(observation)
         encoded, episode = self._encode_tasks(observation, clear)
         x = self.encoder(observation, objects, functional.embedding(episode, encoded))
@@ -148,12 +159,23 @@ class AgentNetwork(nn.Module):
         """Put what the memory looks at in sight beside it."""
         return x if self.reader is None else torch.cat([x, self.reader(x, objects)], -1)
 
-    def _heads(self, features: Tensor) -> AgentOutput:
+    def heads(self, features: Tensor) -> AgentOutput:
+        """Return policy and value of features [..., F]."""
         if self.model is not None:
             root = self.model.root(features)
             return AgentOutput(self.model.policy(root), self.model.value(root), root)
         hidden = functional.relu(self.hidden(features))
         return AgentOutput(self.policy(hidden).split(self.choices, -1), self.value(hidden)[..., 0])
+
+    def hidden_layers(self) -> dict[str, HiddenLayer]:
+        """Return the hidden layers, by name, whose units can be born again one by one."""
+        found = {}
+        if isinstance(self.encoder, SymbolicEncoder):
+            found["objects"] = HiddenLayer(self.encoder.object_hidden, (self.encoder.object_out,))
+        if self.model is None:
+            return {**found, "heads": HiddenLayer(self.hidden, (self.policy, self.value))}
+        heads = {"policy": self.model.policy_head, "value": self.model.value_head, "reward": self.model.reward_head}
+        return {**found, **{name: HiddenLayer(head.hidden, (head.out,)) for name, head in heads.items()}}
 
     def forget_tasks(self, state: AgentState) -> AgentState:
         """Return the state with goals and rules to be encoded anew: the parameters have changed."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ada_sim.constants import ACTION_SIZES
 from ada_trainer.networks.layers import RELU_GAIN, linear
 
 SCALAR_FIELDS = ("ranges", "body", "last_reward", "trials_remaining", "timers", "trial_start")
@@ -23,17 +22,17 @@ PIXEL_FEATURES = 256
 class VectorFeatures(nn.Module):
     """The observation's plain numbers and the last action (one-hot, 0 for none) of the groups that are controlled."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[int]) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[int], choices: Sequence[int]) -> None:
         super().__init__()
         self.fields = tuple(name for name in SCALAR_FIELDS if name in shapes)
-        self.groups = tuple(groups)
-        self.width = sum(shapes[name][0] for name in self.fields) + sum(ACTION_SIZES[group] + 1 for group in groups)
+        self.groups, self.choices = tuple(groups), tuple(choices)
+        self.width = sum(shapes[name][0] for name in self.fields) + sum(size + 1 for size in choices)
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         parts = [observation[name] for name in self.fields]
         last_action = observation["last_action"]
-        for group in self.groups:
-            choices = torch.arange(ACTION_SIZES[group] + 1, device=last_action.device, dtype=last_action.dtype)
+        for group, size in zip(self.groups, self.choices, strict=True):
+            choices = torch.arange(size + 1, device=last_action.device, dtype=last_action.dtype)
             parts.append((last_action[..., group, None] == choices).to(parts[0].dtype))
         return torch.cat(parts, -1)
 
@@ -62,12 +61,17 @@ class SymbolicEncoder(nn.Module):
     """One network for every visible object, then a layer with weights of their own for each slot, nearest first."""
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[int], embedding: int, width: int
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        groups: Sequence[int],
+        choices: Sequence[int],
+        embedding: int,
+        width: int,
     ) -> None:
         super().__init__()
         slots, features = shapes["objects"]
         self.embedding = embedding
-        self.vector = VectorFeatures(shapes, groups)
+        self.vector = VectorFeatures(shapes, groups, choices)
         self.object_hidden = linear(features, embedding, RELU_GAIN)
         self.object_out = linear(embedding, embedding, RELU_GAIN)
         self.from_vector = linear(self.vector.width, width, RELU_GAIN)
@@ -116,7 +120,9 @@ class ResidualBlock(nn.Module):
 class PixelEncoder(nn.Module):
     """A residual network of three stages over the picture (AdA, appendix C; each stage as in IMPALA)."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[int], width: int) -> None:
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], groups: Sequence[int], choices: Sequence[int], width: int
+    ) -> None:
         super().__init__()
         height, breadth, inputs = shapes["pixels"]
         stages: list[nn.Module] = []
@@ -126,7 +132,7 @@ class PixelEncoder(nn.Module):
             inputs, height, breadth = channels, (height + 1) // 2, (breadth + 1) // 2
         self.stages = nn.Sequential(*stages)
         self.picture = linear(inputs * height * breadth, PIXEL_FEATURES, RELU_GAIN)
-        self.vector = VectorFeatures(shapes, groups)
+        self.vector = VectorFeatures(shapes, groups, choices)
         self.out = linear(self.vector.width + PIXEL_FEATURES, width, RELU_GAIN)
 
     def forward(self, observation: Mapping[str, Tensor], objects: VisibleObjects | None, task: Tensor) -> Tensor:
