@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-long bench results crds chart images lock lock-cpu clean
+.PHONY: help setup run check test test-long bench bench-gpu validation results crds chart images lock lock-cpu clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ test-long: setup ## the long searches and property runs as well
 
 bench: setup ## measure beside the yardsticks, about 15 minutes; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks all
+
+bench-gpu: setup ## acting and learning on a GPU beside eager float32; prints rows, needs a CUDA device
+	$(BIN)/python -m benchmarks.gpu
+
+validation: setup ## our learner beside a published PPO on tasks that others know, 3 seeds (hours); runs/validation keeps them
+	$(BIN)/python -m benchmarks.validation
 
 results: setup ## train the examples over seeds; writes docs/results.md (about two hours)
 	$(BIN)/python -m benchmarks.results

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from ada_api.environment import Environment
 from ada_api.experiment import AdaExperiment
-from ada_api.stages import AgentModel, Algorithm
+from ada_api.stages import AgentModel, Algorithm, Muesli
 from ada_curriculum.client import CurriculumClient
 from ada_sim.observation import specification
 from ada_trainer.elastic.group import Group
+from ada_trainer.kernels import has_matrix_units
 from ada_trainer.learner import Batch, Learner
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.presets import sizes_of
@@ -38,9 +40,11 @@ MODELS = {
     "6M": AgentModel(preset="6m", memory=MEMORY),
     "23M": AgentModel(preset="23m", memory=MEMORY),
 }
-MATRIX_UNITS = "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")  # without them bf16 gains little
+MATRIX_UNITS = has_matrix_units()  # without them bf16 gains little
 ACTING_BARS = dict(zip(MODELS, (1.3, 1.5, 2.0) if MATRIX_UNITS else (1.1, 1.2, 1.3), strict=True))
 LEARNING_BARS = dict(zip(MODELS, (1.3, 1.6, 2.2) if MATRIX_UNITS else (1.0, 1.0, 1.0), strict=True))
+MUESLI_BARS = {"6M": 0.4, "23M": 0.4}
+MUESLI_WORLDS = 2
 LEARNING_WORLDS = {"1M": 8, "6M": 8, "23M": 4}
 TINY = {"tiny": AgentModel(preset="nano", memory=8)}
 LOOP_S = 30.0
@@ -58,13 +62,15 @@ def rows(effort: Effort) -> Iterator[Row]:
             yield from acting_rows(effort, size, model)
         for size, model in models.items():
             yield learning_row(effort, size, model)
+        for size, model in models.items():
+            yield muesli_row(effort, size, model)
     yield loop_row(effort)
 
 
-def network_of(model: AgentModel) -> AgentNetwork:
+def network_of(model: AgentModel, muesli: Muesli | None = None) -> AgentNetwork:
     """Return our network."""
     torch.manual_seed(0)
-    return AgentNetwork(model, specification(SPACE), SPACE.action_groups)
+    return AgentNetwork(model, specification(SPACE), SPACE.action_groups, muesli)
 
 
 def plainly(network: AgentNetwork, model: AgentModel, reproject: bool = False) -> AgentNetwork:
@@ -145,26 +151,52 @@ def learning_row(effort: Effort, size: str, model: AgentModel) -> Row:
     return rate_row("learner", what, *rates, "eager fp32, SDPA", LEARNING_BARS.get(size))
 
 
+def muesli_row(effort: Effort, size: str, model: AgentModel) -> Row:
+    """Compare an update of Muesli with the time that its matrix products alone would take at the machine's own rate.
+
+    Counted are the products that the update makes (look-ahead, unrolled memory and model, forward and backward), none
+    of what lies between them; the rate is that of one large product of float32.
+    """
+    timesteps, worlds = (6, 2) if effort.small else (UNROLL, MUESLI_WORLDS)
+    algorithm = Algorithm(name="muesli", epochs=1, minibatches=1, unroll=timesteps, worlds=worlds, learning_rate=1e-6)
+    learner = Learner(network_of(model, algorithm.muesli), algorithm, seed=0)
+    update = partial(learner.update, made_up_batch(learner.acting, timesteps, worlds), 0.0)
+    with FlopCounterMode(display=False) as counter:
+        report = update()
+    if report.skipped or report.model_value_loss is None or report.model_value_loss <= 0:
+        raise RuntimeError(f"the update of Muesli at {size} learned nothing: {report}")
+    flops, side = float(counter.get_total_flops()), 64 if effort.small else 1536
+    left, right = torch.randn(2, side, side)
+    works = ((update, flops), (partial(torch.mm, left, right), 2.0 * side**3))
+    rates = by_turns([partial(rate_of, work, amount, effort.seconds) for work, amount in works], min(3, effort.repeats))
+    note(f"Muesli at {size}: an update of {timesteps * worlds} timesteps takes {flops / 1e9:,.1f} GFLOP of products")
+    what = f"FLOP/s of an update of Muesli, model unrolled {algorithm.muesli.model_unroll}, {size} parameters, 1 core"
+    return rate_row("learner", what, *rates, "one large product of float32", MUESLI_BARS.get(size))
+
+
 def made_up_batch(network: AgentNetwork, timesteps: int, worlds: int) -> Batch:
-    """Return a batch of one episode in each world."""
-    generator = torch.Generator().manual_seed(1)
-    observation = observations(timesteps, worlds)
-    clear = torch.zeros(timesteps, worlds, dtype=torch.bool)
+    """Return a batch of one episode in each world, on the network's device."""
+    device = network.rest.device
+    generator = torch.Generator(device).manual_seed(1)
+    observation = {name: values.to(device) for name, values in observations(timesteps, worlds).items()}
+    clear = torch.zeros(timesteps, worlds, dtype=torch.bool, device=device)
     clear[0] = True
     with torch.no_grad():
         output, _ = network.unroll(observation, network.initial_state(worlds), clear)
         actions = network.sample(output, generator)
         log_prob = network.log_prob(output, actions)
+    roots = output.model_state
     return Batch(
         observation=observation,
         clear=clear,
         actions=actions,
         log_prob=log_prob,
-        reward=torch.rand(timesteps, worlds, generator=generator) * 0.1,
-        value=torch.zeros(timesteps + 1, worlds),
-        continues=torch.ones(timesteps, worlds),
-        learn=torch.ones(timesteps, worlds, dtype=torch.bool),
+        reward=torch.rand(timesteps, worlds, generator=generator, device=device) * 0.1,
+        value=torch.zeros(timesteps + 1, worlds, device=device),
+        continues=torch.ones(timesteps, worlds, device=device),
+        learn=torch.ones(timesteps, worlds, dtype=torch.bool, device=device),
         state=network.initial_state(worlds),
+        roots=None if roots is None else torch.cat([roots, roots[-1:]]),
     )
 
 

@@ -1,0 +1,62 @@
+"""Which arithmetic a worker uses, by what the device can do and said in its log; `bench-gpu` without a GPU."""
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ada_trainer import kernels
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks import gpu
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "matrix_units", "name", "reason"),
+    [
+        ("cpu", 0, False, "float32", "no matrix units"),
+        ("cpu", 0, True, "float32", "written for float32"),
+        ("cuda", 7, False, "float32", "capability 7"),
+        ("cuda", 9, False, "tf32", "capability 9"),
+    ],
+)
+def test_the_choice_follows_from_the_device(
+    device: str, capability: int, matrix_units: bool, name: str, reason: str
+) -> None:
+    chosen, why = kernels.decide(device, capability, matrix_units)
+    assert chosen == name and reason in why
+
+
+def test_matrix_units_are_read_from_the_processors_own_words(tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("flags : fpu avx512f amx_bf16 amx_tile\n")
+    assert kernels.has_matrix_units(told)
+    told.write_text("flags : fpu avx2\n")
+    assert not kernels.has_matrix_units(told) and not kernels.has_matrix_units(tmp_path / "none")
+
+
+def test_the_choice_and_what_was_measured_stand_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ada_trainer.kernels"):
+        name = kernels.choose(torch.device("cpu"))
+    (line,) = caplog.messages
+    assert name == "float32" and "made in float32: the processor has" in line
+    rates = [float(part.split()[0].replace(",", "")) for part in line.split("GFLOP/s: ")[1].split(", ")[:1]]
+    assert rates[0] > 0 and "in bfloat16" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run `make bench-gpu`")
+def test_the_benchmark_of_gpus_says_why_it_can_not_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main() == 2
+    assert "bench-gpu needs a CUDA device" in capsys.readouterr().err
+
+
+def test_what_it_measures_acts_and_waits_on_any_device() -> None:
+    torch.set_num_threads(1)
+    from ada_api.stages import AgentModel
+
+    network = gpu.network_of(AgentModel(preset="nano", memory=8)).requires_grad_(False)
+    gpu.acting(network, 2, torch.device("cpu"), half=False)()
+    told = gpu.made_up_batch(network, 4, 2)
+    assert told.reward.device == network.rest.device and told.roots is None
