@@ -15,8 +15,10 @@ from ada_trainer.networks.agent import AgentNetwork, AgentOutput
 class History:
     """What the simulator said at each timestep, in arrays of NumPy that lead with [T, B]."""
 
-    def __init__(self, T: int, worlds: int, players: int) -> None:
-        self.reward = np.zeros((T, worlds, players), np.float32)
+    def __init__(self, T: int, worlds: int, seats: np.ndarray) -> None:
+        """Note what the agents in these seats, int64 [B, agents a world], get."""
+        self._seats = seats
+        self.reward = np.zeros((T, *seats.shape), np.float32)
         self.trial_ended = np.full((T, worlds), -1, np.int16)
         self.episode_ended = np.zeros((T, worlds), bool)
         self.active = np.zeros((T, worlds), bool)
@@ -31,7 +33,7 @@ class History:
 
     def after(self, t: int, timestep: TimeStep) -> None:
         """Note what came of it."""
-        self.reward[t] = timestep.reward
+        self.reward[t] = np.take_along_axis(timestep.reward, self._seats, 1)
         self.trial_ended[t] = timestep.trial_ended
         self.episode_ended[t] = timestep.episode_ended
 

@@ -27,6 +27,7 @@ from ada_sim.observation import MAX_TRIALS
 from ada_trainer.algorithms.fitness import action_model_errors, value_model_errors
 from ada_trainer.algorithms.returns import td_errors
 from ada_trainer.batch import Batch
+from ada_trainer.coplayers import CoPlayer
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.networks.agent import AgentNetwork, AgentState
 from ada_trainer.noting import Buffers, History
@@ -164,8 +165,21 @@ class _Scores:
         self._played[world] = 0
 
 
+def seats_of(worlds: int, players: int, beside_a_co_player: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the agent's seats and the co-player's, int64 [worlds, seats]; raises ConfigurationError for one player."""
+    if not beside_a_co_player:
+        return np.tile(np.arange(players), (worlds, 1)), np.empty((worlds, 0), np.int64)
+    if players != 2:
+        raise ConfigurationError(f"a co-player needs tasks of two players, these are of {players}: set players to 2")
+    own = np.arange(worlds)[:, None] % 2
+    return own, 1 - own
+
+
 class Collector:
-    """Acts in B worlds with P players each: B * P agents, one network."""
+    """Acts in B worlds with P players each: B * P agents of one network, or B of them, each beside a co-player.
+
+    Beside a co-player the agent sits in seat 0 of every other world and in seat 1 of the rest.
+    """
 
     def __init__(
         self,
@@ -180,10 +194,12 @@ class Collector:
         teacher: AgentNetwork | None = None,
         renewed: Callable[[], Iterable[int]] = tuple,
         fitness: Fitness = "td-error",
+        co_player: CoPlayer | None = None,
     ) -> None:
         """Act in the worlds of `simulator`, with episodes from `lease`.
 
         Args:
+            co_player: has the other seat of each world; without one the agent has all seats.
             renewed: returns the worlds that the last step opened anew, because their simulator was lost.
             fitness: what of a timestep counts for the curriculum; a measure by the model needs a network with one.
 
@@ -192,11 +208,17 @@ class Collector:
         if fitness != "td-error" and network.model is None:
             raise ConfigurationError(f"fitness {fitness} needs a learned model: use algorithm muesli, or td-error")
         self._simulator, self._renewed, self._fitness = simulator, renewed, fitness
-        self._worlds, self._players = worlds, players
-        self._agents = worlds * players
+        self._worlds, self._players, self._co_player = worlds, players, co_player
+        self._seats, self._other_seats = seats_of(worlds, players, co_player is not None)
+        self._own = self._seats.shape[1]  # agents a world
+        self._agents = worlds * self._own
         self._network, self._teacher = network, teacher
         self._algorithm = algorithm
         self._device = network.rest.device
+        self._rows, self._other_rows = (
+            torch.from_numpy((np.arange(worlds)[:, None] * players + seats).ravel()).to(self._device)
+            for seats in (self._seats, self._other_seats)
+        )
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._episodes = _Episodes(worlds, lease)
         self._scores = _Scores(worlds)
@@ -204,6 +226,7 @@ class Collector:
         self._clear = torch.zeros(self._agents, dtype=torch.bool, device=self._device)
         self._timestep: TimeStep | None = None
         self._observation: dict[str, Tensor] = {}
+        self._others_observation: dict[str, Tensor] = {}
         self._buffers: Buffers | None = None
         with torch.inference_mode():
             self._state = network.initial_state(self._agents)
@@ -231,7 +254,7 @@ class Collector:
         buffers = self._buffers
         self._state = self._network.forget_tasks(self._state)
         start = self._network.clone(self._state)
-        history = History(T, self._worlds, self._players)
+        history = History(T, self._worlds, self._seats)
         supplied = True
         for t in range(T):
             actions = self._act(t, buffers)
@@ -263,11 +286,16 @@ class Collector:
         """Take over the observation of the present timestep, agents first."""
         assert self._timestep is not None
         started = self._timestep.episode_started
-        self._clear = torch.from_numpy(started.repeat(self._players)).to(self._device)
-        self._observation = {
+        self._clear = torch.from_numpy(started.repeat(self._own)).to(self._device)
+        everyone = {
             name: torch.from_numpy(field).flatten(0, 1).to(self._device)
             for name, field in self._timestep.observation.items()
         }
+        if self._co_player is None:
+            self._observation = everyone
+            return
+        self._observation = {name: field.index_select(0, self._rows) for name, field in everyone.items()}
+        self._others_observation = {name: field.index_select(0, self._other_rows) for name, field in everyone.items()}
 
     def _act(self, t: int, buffers: Buffers) -> np.ndarray:
         """Choose actions [B, P, 6] and note everything the learner needs."""
@@ -277,7 +305,7 @@ class Collector:
         output, self._state = self._network.step(self._observation, self._state, self._clear)
         actions = self._network.sample(output, self._generator)
         if self._episodes.noop.any():
-            resting = torch.from_numpy(self._episodes.noop.repeat(self._players)).to(self._device)
+            resting = torch.from_numpy(self._episodes.noop.repeat(self._own)).to(self._device)
             actions[resting] = self._rest
         buffers.actions[t] = actions
         buffers.log_prob[t] = self._network.log_prob(output, actions)
@@ -285,6 +313,11 @@ class Collector:
         if self._teacher is not None and self._teacher_state is not None:
             labels, self._teacher_state = self._teacher.step(self._observation, self._teacher_state, self._clear)
             buffers.teacher[t] = torch.cat(labels.logits, -1)
+        if self._co_player is not None:
+            others = self._co_player.act(self._others_observation, self._clear, self._generator)
+            both = actions.new_empty(self._worlds * self._players, len(ACTION_SIZES))
+            both[self._rows], both[self._other_rows] = actions, others
+            actions = both
         return actions.cpu().numpy().reshape(self._worlds, self._players, len(ACTION_SIZES))
 
     def _drop(self, t: int, history: History) -> bool:
@@ -307,7 +340,7 @@ class Collector:
 
     def _finish(self, buffers: Buffers, start: AgentState, history: History) -> Collected:
         """Turn what was noted into a batch and results."""
-        P, T = self._players, len(buffers.clear)
+        P, T = self._own, len(buffers.clear)
         algorithm = self._algorithm
         buffers.reward.copy_(torch.from_numpy(history.reward).flatten(1) * algorithm.reward_scale)
         buffers.continues.copy_(torch.from_numpy(~history.episode_ended.repeat(P, 1)))

@@ -15,7 +15,9 @@ from ada_curriculum.manifest import CheckpointError
 from ada_curriculum.types import Lease, Result
 from ada_sim.client import SimulatorClient
 from ada_sim.observation import specification
+from ada_trainer import kernels
 from ada_trainer.checkpoint import AgentRecord, agent_record, read_agent
+from ada_trainer.coplayers import CoPlayer, FrozenCoPlayer, RandomCoPlayer
 from ada_trainer.elastic.group import Group
 from ada_trainer.exits import ConfigurationError
 from ada_trainer.learner import Learner
@@ -72,6 +74,10 @@ class Work:
         self._teacher: AgentNetwork | None = None
         if settings.teacher is not None:
             self._teacher = load_agent(settings.teacher, record).to(group.device)
+        self._frozen: AgentNetwork | None = None
+        if (pinned := stage.co_player.checkpoint) is not None:
+            self._frozen = load_agent(pinned, record, "co-player").to(group.device)
+        kernels.choose(group.device)
         leave_out_compiler()
         self._learner = Learner(
             self._network,
@@ -79,6 +85,7 @@ class Work:
             seed=derive_seed(spec.seed, stage.name, "minibatches"),
             distillation_weight=stage.distillation.weight if stage.distillation else 0.0,
             distillation_l2=stage.distillation.l2 if stage.distillation else 0.0,
+            rebuild=lambda: build_network(record),
         )
         step_without_compiler(self._learner.optimizer)
         membership = (settings.simulator_addresses, group.rank, group.world_size)
@@ -104,7 +111,17 @@ class Work:
             teacher=self._teacher if self._imitates(frames) else None,
             renewed=self._simulators.renewed,
             fitness=spec.curriculum.plr.fitness if spec.curriculum.method == "plr" else "td-error",
+            co_player=self._co_player(),
         )
+
+    def _co_player(self) -> CoPlayer | None:
+        """Return who has the other seat, with empty memories; None if the agent has both."""
+        match self._settings.stage.co_player.kind:
+            case "random":
+                return RandomCoPlayer(self._network.groups, self._group.device)
+            case "frozen" if self._frozen is not None:
+                return FrozenCoPlayer(self._frozen)
+        return None
 
     def load(self, learner: Mapping[str, Any], collector: Mapping[str, Any] | None, frames: int) -> None:
         """Go on from a checkpoint; without a collector's state as if its random numbers began here."""
@@ -169,16 +186,19 @@ class Work:
         return self._client.lease(self._settings.stage.name, self._generation, self._worker, count)
 
 
-def load_agent(reference: CheckpointReference, student: AgentRecord | None = None) -> AgentNetwork:
+def load_agent(
+    reference: CheckpointReference, beside: AgentRecord | None = None, role: str = "teacher"
+) -> AgentNetwork:
     """Return the agent of a pinned checkpoint, ready to act, on the CPU. Raises ConfigurationError.
 
     Args:
-        student: what it shall teach; both must see and do the same.
+        beside: the agent it is to teach or to play with; both must see and do the same.
+        role: what it is to that agent.
     """
     try:
         record, parameters = read_agent(reference)
-        if student is not None:
-            check_teacher(record, student)
+        if beside is not None:
+            check_alike(record, beside, role)
         network = build_network(record)
         network.load_state_dict(parameters)
     except (CheckpointError, RuntimeError, ValueError) as error:
@@ -186,15 +206,21 @@ def load_agent(reference: CheckpointReference, student: AgentRecord | None = Non
     return network.requires_grad_(False).eval()
 
 
-def check_teacher(teacher: AgentRecord, student: AgentRecord) -> None:
-    """Raise ValueError unless teacher and student see and do the same."""
-    if teacher.environment.observation != student.environment.observation:
+def check_alike(other: AgentRecord, agent: AgentRecord, role: str) -> None:
+    """Raise ValueError unless both see the same fields, of the same shapes, and do the same."""
+    theirs, ours = (
+        {field.name: field.shape for field in specification(record.environment)} for record in (other, agent)
+    )
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            raise ValueError(
+                f"the {role} sees {name} as {theirs.get(name, 'nothing')}, this stage as {ours.get(name, 'nothing')}; "
+                f"give it a {role} trained with observation {agent.environment.observation}"
+            )
+    if set(other.action_groups) != set(agent.action_groups):
         raise ValueError(
-            f"the teacher sees {teacher.environment.observation}, the student {student.environment.observation}"
-        )
-    if set(teacher.action_groups) != set(student.action_groups):
-        raise ValueError(
-            f"the teacher controls {sorted(teacher.action_groups)}, the student {sorted(student.action_groups)}"
+            f"the {role} controls {sorted(other.action_groups)}, this stage {sorted(agent.action_groups)}; "
+            f"give it a {role} with the same actionGroups"
         )
 
 

@@ -7,7 +7,7 @@ from ada_sim.batch import BatchSim
 from ada_sim.constants import ACTION_REST, ACTION_SIZES
 from ada_sim.scripted.planner import Planner
 from ada_sim.tasks.task import Task
-from ada_trainer.evaluation.episodes import Clear, Observation
+from ada_trainer.evaluation.episodes import Clear, Observation, Policy
 from ada_trainer.networks.agent import AgentNetwork
 
 
@@ -43,6 +43,32 @@ class RandomPolicy:
     def act(self, observation: Observation, clear: Clear) -> np.ndarray:
         """Draw actions."""
         return self._rng.integers(0, ACTION_SIZES, (len(clear), len(ACTION_SIZES))).astype(np.int8)
+
+
+class BesidePolicy:
+    """Two policies, one in each seat of tasks of two players.
+
+    The first has seat 0 of every other task and seat 1 of the rest. Players come task by task: of 2 N rows task n has
+    rows 2 n and 2 n + 1.
+    """
+
+    def __init__(self, first: Policy, second: Policy) -> None:
+        self._policies = (first, second)
+        self._rows = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def start(self, players: int) -> None:
+        """Empty the memories of both."""
+        tasks = np.arange(players // 2)
+        self._rows = (2 * tasks + tasks % 2, 2 * tasks + 1 - tasks % 2)
+        for policy in self._policies:
+            policy.start(players // 2)
+
+    def act(self, observation: Observation, clear: Clear) -> np.ndarray:
+        """Let each choose for its seats."""
+        actions = np.empty((len(clear), len(ACTION_SIZES)), np.int8)
+        for policy, rows in zip(self._policies, self._rows, strict=True):
+            actions[rows] = policy.act({name: field[rows] for name, field in observation.items()}, clear[rows])
+        return actions
 
 
 class NoopPolicy:

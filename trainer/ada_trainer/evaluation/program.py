@@ -23,9 +23,9 @@ from ada_sim.observation import specification
 from ada_sim.tasks.source import TaskSource
 from ada_trainer.checkpoint import AgentRecord, read_agent
 from ada_trainer.evaluation.episodes import Policy, draw_tasks, play
-from ada_trainer.evaluation.policies import AgentPolicy, NoopPolicy, RandomPolicy
+from ada_trainer.evaluation.policies import AgentPolicy, BesidePolicy, NoopPolicy, RandomPolicy
 from ada_trainer.evaluation.probes import play_probes
-from ada_trainer.evaluation.result import AGENT, CLEARED, NOOP, RANDOM, Evaluation
+from ada_trainer.evaluation.result import AGENT, BESIDE_RANDOM, CLEARED, NOOP, RANDOM, Evaluation
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.settings import find_stage, read_experiment
@@ -96,6 +96,10 @@ def evaluate(experiment: AdaExperiment, stage: str, reference: CheckpointReferen
     def agent(number: int) -> Policy:
         return AgentPolicy(network, number)
 
+    def beside_random(number: int) -> Policy:
+        return BesidePolicy(agent(number), RandomPolicy(number + 1))
+
+    both_seats = {BESIDE_RANDOM: scores(beside_random)} if environment.players == 2 else {}
     return Evaluation(
         stage=stage,
         frames=checkpoint.manifest.frames,
@@ -106,6 +110,7 @@ def evaluate(experiment: AdaExperiment, stage: str, reference: CheckpointReferen
             CLEARED: scores(agent, clear=True),
             RANDOM: scores(RandomPolicy),
             NOOP: scores(lambda _: NoopPolicy()),
+            **both_seats,
         },
         probes=play_probes(environment, settings.trials, agent, seed) if settings.probe_tasks else {},
         seconds=time.monotonic() - start,

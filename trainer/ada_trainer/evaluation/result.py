@@ -12,6 +12,7 @@ AGENT = "agent"
 CLEARED = "memory cleared every trial"
 RANDOM = "random"
 NOOP = "no-op"
+BESIDE_RANDOM = "agent beside a random player"  # in tasks of two players; AGENT plays both seats
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from html import escape
 
 import yaml
 
-from ada_trainer.evaluation.result import AGENT, CLEARED, NOOP, RANDOM, Evaluation
+from ada_trainer.evaluation.result import AGENT, BESIDE_RANDOM, CLEARED, NOOP, RANDOM, Evaluation
 from ada_trainer.evaluation.statistics import Interval
 from ada_trainer.report.charts import Frame, Series, line_chart, number
 from ada_trainer.report.curves import frames_to_reach, smoothed
 from ada_trainer.report.data import ReportData, StageData, Video
 
-AGENT_COLOURS = {AGENT: 0, CLEARED: 1, RANDOM: 2, NOOP: 3}
+AGENT_COLOURS = {AGENT: 0, CLEARED: 1, RANDOM: 2, NOOP: 3, BESIDE_RANDOM: 4}
 SHOWN_TRIALS = (0, 1, 2, 4)
 
 CURRICULUM_METRICS = {
