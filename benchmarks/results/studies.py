@@ -1,0 +1,190 @@
+"""`python -m benchmarks.results.studies STUDY`: what a part of the recipe is worth, over seeds.
+
+    curriculum    the adaptation example's teacher under plr, noop-filter and uniform, at equal frames: scores, and how
+                  the tasks that were trained on changed (AdA's emergent curriculum)
+    large         a student of ten times the teacher's size, with the teacher and without
+    generations   three of equal size, each taught by the one before, beside one that learns alone as long
+
+Each runs whole experiments with `ada run` under runs/studies, reads what is there already, and prints a section for
+docs/results.md. A student of about twice the teacher's size is part of the quickstart's own results.
+"""
+
+import argparse
+import copy
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ada_curriculum.store import ObjectStore
+from ada_trainer.evaluation.result import AGENT, Evaluation
+from ada_trainer.report.curves import frames_to_reach
+from benchmarks.results.tables import ROOT, curve_of, example, read_commit, read_evaluation, read_history, train
+
+METHODS = ("plr", "noop-filter", "uniform")
+MEASURES = {  # of the emergent curriculum, as a history's points name them
+    "num_rules": "rules",
+    "num_trials": "trials",
+    "min_rules_to_trigger": "least rules to trigger",
+    "hidden_critical_rules": "hidden critical rules",
+    "dead_end_rules": "dead-end rules",
+    "initial_objects": "objects",
+}
+TENFOLD = {"preset": "small", "core": "transformer-xl", "width": 128, "layers": 3, "heads": 4, "memory": 60}
+EARLY, LATE = 0.1, 1.0  # shares of the frames at which a curriculum is looked at
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one stage of one seed came to."""
+
+    name: str
+    seed: int
+    frames: int
+    scores: tuple[float, float]  # k = 1 and k = 5, held-out tasks
+    to_teacher: float | None  # frames until the training score reached the first stage's last one
+    measures: dict[str, tuple[float, float]]  # early and late
+    commit: str
+
+
+def curriculum(seed: int, frames: int) -> dict[str, Document]:
+    """Return the experiments by name: one for each method."""
+    found = {}
+    for method in METHODS:
+        document = example("quickstart", seed)
+        spec = document["spec"]
+        spec["curriculum"]["method"] = method
+        spec["environment"]["generatedWeight"] = (
+            1.0  # beside the template: easy, hard and impossible tasks to choose from
+        )
+        spec["stages"] = [{**spec["stages"][0], "frames": frames}]
+        found[method] = named(document, f"curriculum-{method}")
+    return found
+
+
+def large(seed: int, frames: int) -> dict[str, Document]:
+    """Return one experiment: the quickstart's teacher, and two students of ten times its size."""
+    document = example("quickstart", seed)
+    teacher, student = document["spec"]["stages"]
+    taught = {**copy.deepcopy(student), "name": "large", "model": TENFOLD, "frames": frames}
+    taught["distillation"] = {"teacher": "teacher", "frames": frames * 4 // 5}
+    alone = {key: value for key, value in taught.items() if key != "distillation"} | {"name": "large-alone"}
+    document["spec"]["stages"] = [teacher, taught, alone]
+    return {"large": named(document, "large")}
+
+
+def generations(seed: int, frames: int) -> dict[str, Document]:
+    """Return one experiment: three generations of the quickstart's teacher, and one that learns alone for as long."""
+    document = example("quickstart", seed)
+    first = {**document["spec"]["stages"][0], "name": "first", "frames": frames}
+    stages = [first]
+    for name, teacher in (("second", "first"), ("third", "second")):
+        stages.append({**first, "name": name, "distillation": {"teacher": teacher, "frames": frames // 4}})
+    stages.append({**first, "name": "alone", "frames": 3 * frames})
+    document["spec"]["stages"] = stages
+    return {"generations": named(document, "generations")}
+
+
+def named(document: Document, name: str) -> Document:
+    """Return the document as an experiment of this name."""
+    document["metadata"]["name"] = name
+    return document
+
+
+STUDIES: dict[str, tuple[Callable[[int, int], dict[str, Document]], int]] = {
+    "curriculum": (curriculum, 7_000_000),
+    "large": (large, 2_500_000),
+    "generations": (generations, 7_000_000),
+}
+
+
+def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:
+    """Read evaluations and histories of a finished experiment."""
+    stages = [stage["name"] for stage in document["spec"]["stages"]]
+    target = curve_of(read_history(store, stages[0]))[-1][1]
+    found = []
+    for stage in stages:
+        history = read_history(store, stage)
+        name = document["spec"]["curriculum"]["method"] if len(stages) == 1 else stage
+        found.append(
+            Arm(
+                name=name,
+                seed=seed,
+                frames=int(history[-1]["frames"]),
+                scores=scores_of(read_evaluation(store, stage)),
+                to_teacher=frames_to_reach(curve_of(history), target) if stage != stages[0] else None,
+                measures={key: early_and_late(history, key) for key in MEASURES if measured(history, key)},
+                commit=read_commit(store, stage),
+            )
+        )
+    return found
+
+
+def scores_of(evaluation: Evaluation) -> tuple[float, float]:
+    """Return the mean scores of one trial and of the last of five."""
+    return evaluation.summary(AGENT, 1).mean.value, evaluation.summary(AGENT, 5).mean.value
+
+
+def measured(history: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    """Return (frames, value) of the points that have the measure."""
+    return [(point["frames"], point[key]) for point in history if isinstance(point.get(key), int | float)]
+
+
+def early_and_late(history: Sequence[dict[str, Any]], key: str) -> tuple[float, float]:
+    """Return a measure after a tenth of the frames and at the end."""
+    points, last = measured(history, key), history[-1]["frames"]
+    early, late = (min(points, key=lambda point: abs(point[0] - share * last))[1] for share in (EARLY, LATE))
+    return early, late
+
+
+def section(study: str, arms: Sequence[Arm]) -> list[str]:
+    """Return the study's part of docs/results.md."""
+    commits = " and ".join(sorted({arm.commit for arm in arms}))
+    keys = [key for key in MEASURES if any(key in arm.measures for arm in arms)] if study == "curriculum" else []
+    lines = [
+        f"## Study: {study}",
+        "",
+        f"`python -m benchmarks.results.studies {study}`, trained at commit {commits}.",
+        "",
+        "| | seed | frames | k=1 | k=5 | frames to the first stage's score |"
+        + "".join(f" {MEASURES[key]}, early to late |" for key in keys),
+        "|---|---|---|---|---|---|" + "---|" * len(keys),
+    ]
+    for arm in sorted(arms, key=lambda arm: (arm.name, arm.seed)):
+        reached = "" if arm.to_teacher is None else f"{arm.to_teacher:,.0f}"
+        cells = [
+            f"{arm.measures[key][0]:.2f} to {arm.measures[key][1]:.2f}" if key in arm.measures else "" for key in keys
+        ]
+        one, five = arm.scores
+        lines.append(
+            f"| {arm.name} | {arm.seed} | {arm.frames:,} | {one:.3f} | {five:.3f} | {reached} |"
+            + "".join(f" {cell} |" for cell in cells)
+        )
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a study's seeds and print its section."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results.studies", description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--frames", type=int, help="of each stage, instead of the study's own (example: --frames 500000)"
+    )
+    parser.add_argument("--directory", type=Path, default=ROOT / "runs" / "studies", help="where the runs are kept")
+    options = parser.parse_args(arguments)
+    build, frames = STUDIES[options.study]
+    arms: list[Arm] = []
+    for seed in range(1, options.seeds + 1):
+        for name, document in build(seed, options.frames or frames).items():
+            store = train(document, options.directory / f"{name}-{seed}")
+            arms += read_arms(store, document, seed)
+    print("\n".join(section(options.study, arms)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
