@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-ROWS, WIDTH = 512, 1024  # of the product that is measured
-REPEATS = 3
+ROWS, WIDTH = 128, 512  # of the product that is measured: milliseconds, for a group that meets again waits for it
+REPEATS = 2
 
 logger = logging.getLogger("ada_trainer.kernels")
 
@@ -58,7 +58,7 @@ def has_matrix_units(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def rate_gflops(device: torch.device, kind: torch.dtype) -> float:
-    """Return GFLOP/s of a product of the size of a small agent's layers; a few milliseconds."""
+    """Return GFLOP/s of a product of the size of a small agent's layers, the better of two."""
     left, right = (torch.ones(shape, dtype=kind, device=device) for shape in ((ROWS, WIDTH), (WIDTH, WIDTH)))
     best = float("inf")
     with torch.inference_mode():

@@ -128,7 +128,7 @@ class UnitReplacement:
                 for moment in self._moments(layer.weight):
                     moment[:, units] = 0
 
-    def _moments(self, *parameters: nn.Parameter) -> list[Tensor]:
+    def _moments(self, *parameters: Tensor) -> list[Tensor]:
         states = [self._optimizer.state.get(parameter, {}) for parameter in parameters]
         return [state[name] for state in states for name in ("exp_avg", "exp_avg_sq") if name in state]
 

@@ -71,6 +71,6 @@ class Decoder(nn.Module):
             numbers: Tensor = coarse
             return numbers
         lead = coarse.shape[:-1]
-        picture = self.stages(coarse.view(-1, CHANNELS[0], *COARSE))
+        picture: Tensor = self.stages(coarse.view(-1, CHANNELS[0], *COARSE))
         height, breadth = self.pixels[:2]
         return picture[..., :height, :breadth].permute(0, 2, 3, 1).reshape(*lead, -1)

@@ -1,0 +1,91 @@
+"""What the studies run is valid and is what they say; their pages say what was run and what was not."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ada_api.experiment import AdaExperiment
+from ada_api.rules import broken
+from ada_sim.observation import specification
+from ada_trainer.networks.agent import AgentNetwork
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.results import studies, validation
+from benchmarks.validation import Run
+
+
+def run(task: str, system: str, seed: int, solved_at: int | None) -> Run:
+    return Run(task, system, seed, solved_at or 1_000, solved_at, [], 10.0 * seed, "{}")
+
+
+@pytest.mark.parametrize("study", studies.STUDIES)
+def test_every_experiment_of_a_study_is_valid_and_has_its_seed_and_frames(study: str) -> None:
+    build, _ = studies.STUDIES[study]
+    documents = build(3, 90_000)
+    for document in documents.values():
+        experiment = AdaExperiment.model_validate(document)
+        assert not list(broken(experiment.spec, "spec"))
+        assert experiment.spec.seed == 3 and experiment.spec.stages[-1].frames in (90_000, 270_000)
+    names = {document["metadata"]["name"] for document in documents.values()}
+    assert len(names) == len(documents), "runs of one study do not share a store"
+
+
+def test_the_curricula_differ_in_their_method_alone() -> None:
+    documents = studies.curriculum(1, 1_000)
+    assert [one["spec"]["curriculum"].pop("method") for one in documents.values()] == list(studies.METHODS)
+    specs = [one["spec"] for one in documents.values()]
+    assert specs[0] == specs[1] == specs[2]
+
+
+def test_the_large_student_has_ten_times_its_teachers_parameters_and_a_twin_without_a_teacher() -> None:
+    experiment = AdaExperiment.model_validate(studies.large(1, 1_000)["large"])
+    environment = experiment.spec.environment
+    torch.set_num_threads(1)
+    counts = {
+        stage.name: sum(p.numel() for p in agent(stage.model, environment).parameters())
+        for stage in experiment.spec.stages
+    }
+    assert counts["large"] == counts["large-alone"] >= 10 * counts["teacher"]
+    taught, alone = experiment.spec.stages[1:]
+    assert taught.distillation is not None and alone.distillation is None
+    assert taught.model_copy(update={"distillation": None, "name": ""}) == alone.model_copy(update={"name": ""})
+
+
+def agent(model: object, environment: object) -> AgentNetwork:
+    return AgentNetwork(model, specification(environment), environment.action_groups)
+
+
+def test_each_generation_is_taught_by_the_one_before_and_all_are_of_one_size() -> None:
+    stages = AdaExperiment.model_validate(studies.generations(1, 900)["generations"]).spec.stages
+    teachers = {stage.name: stage.distillation.teacher if stage.distillation else None for stage in stages}
+    assert teachers == {"first": None, "second": "first", "third": "second", "alone": None}
+    assert len({stage.model.model_dump_json() for stage in stages}) == 1
+    assert stages[-1].frames == sum(stage.frames for stage in stages[:-1]), "alone, it learns for as long"
+
+
+def test_a_study_says_scores_frames_to_the_teacher_and_how_the_curriculum_moved() -> None:
+    arms = [
+        studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc"),
+        studies.Arm("uniform", 1, 5_000, (0.5, 0.5), 1_234.0, {}, "abc"),
+    ]
+    text = "\n".join(studies.section("curriculum", arms))
+    assert "| plr | 1 | 5,000 | 0.500 | 0.750 |  | 1.00 to 2.50 |" in text
+    assert "| uniform | 1 | 5,000 | 0.500 | 0.500 | 1,234 |  |" in text and "rules, early to late" in text
+
+
+def test_early_and_late_are_a_tenth_of_the_frames_and_their_end() -> None:
+    history = [{"frames": 100 * n, "num_rules": float(n)} for n in range(11)] + [{"frames": 1_000}]
+    assert studies.early_and_late(history, "num_rules") == (1.0, 10.0)
+
+
+def test_the_validations_page_counts_what_was_not_solved_and_names_what_was_not_run() -> None:
+    runs = [run("catch", "muesli", seed, at) for seed, at in ((1, 100), (2, None), (3, 300))]
+    runs += [run("catch", "peer", seed, 400) for seed in (3, 1, 2)]
+    runs += [run("tmaze", "ppo", seed, None) for seed in (1, 2)]
+    text = "\n".join(validation.section(runs))
+    assert "| catch | 0.95 | our Muesli | 100, > 1,000, 300 | 300 | 0.75 | 20 |" in text
+    assert "| catch | 0.95 | Stable-Baselines3 | 400, 400, 400 | 400 |  | 20 |" in text
+    assert "| tmaze | 0.9 | our PPO | > 1,000, > 1,000 | not solved |  | 15 |" in text
+    assert "Not run: catch our PPO" in text and "memory our Muesli" in text
