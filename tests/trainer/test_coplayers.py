@@ -11,10 +11,10 @@ import torch
 from ada_api.environment import Environment
 from ada_api.experiment import AdaExperiment
 from ada_api.stages import AgentModel, Algorithm, CheckpointReference
+from ada_curriculum.manifest import newest_whole
 from ada_curriculum.types import Lease
 from ada_sim.batch import BatchSim, TimeStep
 from ada_sim.observation import specification
-from ada_trainer import checkpoint as checkpoints
 from ada_trainer.coplayers import CoPlayer, FrozenCoPlayer, RandomCoPlayer
 from ada_trainer.evaluation.policies import BesidePolicy
 from ada_trainer.exits import ConfigurationError
@@ -122,7 +122,7 @@ def experiment(environment: dict[str, Any], stage: dict[str, Any]) -> AdaExperim
 def trained(directory: Path, environment: dict[str, Any], stage: dict[str, Any] | None = None) -> CheckpointReference:
     run = parts.Run(directory, experiment(environment, stage or {}))
     assert run.train()[0] is Ending.TRAINED
-    found = checkpoints.newest(run.store, "teacher")
+    found = newest_whole(run.store, "teacher")
     assert found is not None
     return CheckpointReference(uri=found.uri, digest=found.digest)
 

@@ -220,40 +220,6 @@ def test_kill_9_of_one_of_two_simulators_leaves_the_others_episodes_alone(server
     ours.close()
 
 
-@pytest.mark.timeout(300)
-def test_simulators_are_added_and_removed_while_worlds_run(
-    servers: Servers, quickly: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(simulators, "COMPLETE_PATIENCE_S", 0.2)
-    addresses = [f"{servers.net}.10:7003", servers.start("b")]  # a is yet to come
-    ours = SimulatorSet(addresses, 4, connect)
-    ours.open()
-    assert [part.address for part in ours._parts] == [addresses[1]] * 2
-    leases = itertools.count()
-
-    def play_until(done: Callable[[], bool], what: str) -> None:
-        give_up = time.monotonic() + 120
-        while not done():
-            idle = np.flatnonzero(~ours.step(actions(4)).active)
-            numbers = np.array([next(leases) for _ in idle], np.uint64)
-            ours.assign(idle, numbers, np.ones(len(idle), np.int64), numbers)
-            assert time.monotonic() < give_up, f"{what}: {[part.address for part in ours._parts]}"
-
-    try:
-        play_until(lambda: next(leases) > 8, "worlds start on the simulator that is there")
-        servers.start("a")
-        play_until(lambda: not any(part.is_away for part in ours._parts), "half go to the simulator that was added")
-        assert ours.lost == 0, "nothing was lost on the way"
-        servers.processes["b"].send_signal(signal.SIGTERM)
-        assert servers.processes["b"].wait(60) == 75
-        play_until(lambda: ours._parts[1].address == addresses[0], "all go to the one that is left")
-        assert ours.lost == 1
-        last = next(leases)
-        play_until(lambda: next(leases) > last + 8, "and their episodes start there")
-    finally:
-        ours.close()
-
-
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
