@@ -4,41 +4,43 @@ API server, etcd, scheduler and controller manager are the ones that the tests b
 small HTTP server in this process plays every experiment's curriculum service.
 """
 
+import asyncio
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from kubernetes import client, config, watch
 from tests.cluster.build import missing_programs
 from tests.cluster.control_plane import PROGRAMS, ControlPlane, fake_nodes
 from tests.cluster.processes import start, stop, wait_until
-from urllib3.exceptions import HTTPError
 
 from ada_api.progress import Progress, StageProgress
+from ada_operator.cluster import Cluster, load_configuration
+from benchmarks.operator_requests import LABEL, NAMESPACE, Requests
+from benchmarks.operator_status import status_rows
 from benchmarks.peer import note
 from benchmarks.row import Row, cost_row, rate_row
 from benchmarks.timing import Effort
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS, FEW = 200, 3
-NAMESPACE, LABEL, STAGE = "benchmark", "ada.dev/experiment", "only"
+STAGE = "only"
 NODES = 20  # of 1,000 pods each
-CHILDREN_S, TRAINING_S, SEEN_S = 300.0, 240.0, 60.0
+CHILDREN_S, TRAINING_S = 300.0, 240.0
 CHANGES, FEW_CHANGES = 200, 4
-CHANGES_A_SECOND = 10.0
-STATUS_LIMIT_S, MEMORY_LIMIT = 1.0, 300e6
+SETTLE_S, REST_S, FEW_SECONDS = 25.0, 60.0, 5.0  # after a change of what the services say; of rest
+MEMORY_LIMIT = 300e6
+ASKED_BY_ITSELF = 120
+FIRST_CHILD_BYTES = 4500
+WRITES = ("create", "update", "patch", "delete")
 
 
 def rows(effort: Effort, experiments: int | None = None) -> Iterator[Row]:
@@ -50,12 +52,16 @@ def rows(effort: Effort, experiments: int | None = None) -> Iterator[Row]:
     with ControlPlane() as plane, tempfile.TemporaryDirectory(prefix="ada-bench-") as folder:
         prepare(plane)
         with running_operator(plane, Path(folder)) as pid:
+            began = time.time()
             yield from apply_rows(plane, count)
-            memory = resident_bytes(pid)
             training = wait_for_training(plane, count)
-            note(f"{training} of {count} experiments reached phase Training")
-            yield from status_rows(plane, FEW_CHANGES if effort.small else CHANGES, training)
-            memory = max(memory, resident_bytes(pid))
+            note(
+                f"{training} of {count} experiments reached phase Training, {time.time() - began:.0f} s after the Jobs"
+            )
+            tell_requests(plane, count, cpu_seconds(pid))
+            yield from status_rows(plane.kubeconfig, FEW_CHANGES if effort.small else CHANGES, training)
+            yield from rest_rows(plane, pid, count, FEW_SECONDS if effort.small else REST_S)
+            memory = resident_bytes(pid)
     yield cost_row("operator", f"resident bytes of the operator, {count} experiments", memory, MEMORY_LIMIT, "limit", 1)
 
 
@@ -98,14 +104,14 @@ class PlayedCurriculum(BaseHTTPRequestHandler):
     """Says of every experiment that it trains and gets on."""
 
     protocol_version = "HTTP/1.1"
+    at_rest = threading.Event()  # from then on nothing is learned
 
     def do_GET(self) -> None:
         """Answer /NAMESPACE/NAME/v1/progress."""
         _, namespace, name, *_ = self.path.split("/")
         now = time.time()
-        stage = StageProgress(
-            stage=STAGE, generation=1, phase="training", frames=int(now) % 10**6, workers=1, last_progress=now
-        )
+        frames = 10**6 if self.at_rest.is_set() else int(now) % 10**6
+        stage = StageProgress(stage=STAGE, generation=1, phase="training", frames=frames, workers=1, last_progress=now)
         body = Progress(experiment=f"{namespace}/{name}", stages=[stage]).model_dump_json(by_alias=True).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -145,46 +151,69 @@ def job(number: int) -> dict[str, Any]:
 def apply_rows(plane: ControlPlane, count: int) -> Iterator[Row]:
     """Compare the time until each of the experiments has a child with that of making as many Jobs."""
     plane.kubectl.apply(*(job(number) for number in range(count)))
+    bare_s = asyncio.run(bare_applies(plane.kubeconfig, count))
+    note(f"server-side apply of {count} ConfigMaps alone, 8 at once: {count / bare_s:.0f} a second")
     plane.kubectl.apply(*(experiment(number) for number in range(count)))
     selector = f"--selector={LABEL}"
     list_children = ("get", "configmaps", f"--namespace={NAMESPACE}", selector, "--output=name")
     wait_until("child of each", lambda: len(plane.kubectl(*list_children).split()) >= count, CHILDREN_S)
-    times = Times()
-    for entry in plane.audit():
-        times.add(entry)
-    jobs = max(times.jobs.values()) - min(times.jobs.values())
-    ours = max(times.first_child.values()) - min(times.experiments.values())
+    times = Requests(plane.audit())
     if len(times.first_child) < count or len(times.jobs) < count:
         raise RuntimeError(f"the audit log knows {len(times.first_child)} first children and {len(times.jobs)} Jobs")
     what = f"experiments a second, {count} applied at once, to the first child of all"
-    yield rate_row("operator", what, count / ours, count / jobs, "kubectl apply of as many suspended Jobs, Jobs/s", 0.5)
-    lags = [times.first_child[name] - made for name, made in times.experiments.items()]
+    rival = "kubectl apply of as many suspended Jobs, Jobs/s"
+    yield rate_row("operator", what, count / times.first_children_s, count / times.jobs_s, rival, 0.5)
+    lags = [times.first_child[name] - made for name, (_, made) in times.experiments.items()]
     note(f"from an experiment's creation to its first child: median {statistics.median(lags):.2f} s")
+    applied_s = max(made for _, made in times.experiments.values()) - min(at for at, _ in times.experiments.values())
+    note(f"kubectl apply alone: {count} Jobs in {times.jobs_s:.1f} s, {count} experiments in {applied_s:.1f} s")
 
 
-class Times:
-    """When things were made, in seconds, from the API server's audit log."""
+async def bare_applies(kubeconfig: Path, count: int) -> float:
+    """Return the seconds that the operator's client takes for as many first children, when nobody plans or watches."""
+    cluster = Cluster(await load_configuration(str(kubeconfig)))
+    numbers = iter(range(count))
+    text = "x" * FIRST_CHILD_BYTES
 
-    def __init__(self) -> None:
-        self.jobs: dict[str, float] = {}
-        self.experiments: dict[str, float] = {}
-        self.first_child: dict[str, float] = {}
+    async def apply_some() -> None:
+        for number in numbers:
+            metadata = {"name": f"bare-{number}", "namespace": NAMESPACE}
+            manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"text": text}}
+            await cluster.apply(manifest, new=True)
 
-    def add(self, entry: dict[str, Any]) -> None:
-        """Take a request."""
-        place = entry.get("objectRef", {})
-        if place.get("namespace") != NAMESPACE or entry.get("responseStatus", {}).get("code", 500) >= 300:
-            return
-        name, kind, verb = place.get("name", ""), place.get("resource"), entry["verb"]
-        done = datetime.fromisoformat(entry["stageTimestamp"]).timestamp()
-        if kind == "jobs" and verb == "create" and name.startswith("job-"):
-            self.jobs[name] = done
-        elif kind == "adaexperiments" and verb == "create":
-            self.experiments[name] = datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp()
-        elif kind in ("configmaps", "secrets", "services", "statefulsets") and name.startswith("run-"):
-            owner = "-".join(name.split("-")[:2])
-            if verb in ("create", "patch"):
-                self.first_child.setdefault(owner, done)
+    began = time.perf_counter()
+    await asyncio.gather(*(apply_some() for _ in range(8)))
+    took_s = time.perf_counter() - began
+    await cluster.close()
+    return took_s
+
+
+def tell_requests(plane: ControlPlane, count: int, cpu_s: float) -> None:
+    """Say what an experiment cost from its creation to the status that says Training."""
+    requests = Requests(plane.audit())
+    writes = requests.about_experiments(*WRITES)
+    reads = requests.about_experiments() - writes
+    note(
+        f"from creation to Training, an experiment: {writes / count:.1f} writes to and {reads / count:.1f} reads of "
+        f"the API server, {1000 * cpu_s / count:.0f} ms of the operator's CPU"
+    )
+
+
+def rest_rows(plane: ControlPlane, pid: int, count: int, lasts_s: float) -> Iterator[Row]:
+    """Let nothing happen, and count what the operator asks of the API server all the same."""
+    PlayedCurriculum.at_rest.set()
+    time.sleep(SETTLE_S)
+    since, cpu_s = time.time(), cpu_seconds(pid)
+    time.sleep(lasts_s)
+    requests, minutes = Requests(plane.audit(), since), lasts_s / 60
+    writes = requests.about_experiments(*WRITES)
+    cores = (cpu_seconds(pid) - cpu_s) / lasts_s
+    note(f"at rest, {lasts_s:.0f} s: {writes} writes about {count} experiments, {cores:.2f} cores of CPU")
+    what = f"requests a minute at rest, {count} experiments"
+    asked = requests.asked.total() / minutes
+    yield cost_row(
+        "operator", what, asked, count + ASKED_BY_ITSELF, "one an experiment, and 120 for lease and lists", 1
+    )
 
 
 def wait_for_training(plane: ControlPlane, count: int) -> int:
@@ -198,102 +227,15 @@ def wait_for_training(plane: ControlPlane, count: int) -> int:
         time.sleep(1.0)
 
 
-@dataclass
-class Change:
-    """A pod of an experiment that became ready or not, and when that was seen in the Job's and in our status."""
-
-    ready: int
-    job: float | None = None
-    status: float | None = None
-
-
-class Observer:
-    """Watches Jobs and experiments, and notes when a change that is awaited is seen."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        configuration = client.Configuration()
-        config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-        self.api = client.ApiClient(configuration)
-        self.pods = client.CoreV1Api(self.api)
-        self.changes: dict[str, Change] = {}  # by experiment
-        self._lock = threading.Lock()
-        self._over = False
-        resources = client.CustomObjectsApi(self.api)
-        jobs = (resources.list_namespaced_custom_object, "batch", "v1", "jobs", self._see_job)
-        ours = (resources.list_namespaced_custom_object, "ada.dev", "v1alpha1", "adaexperiments", self._see_status)
-        for look, group, version, plural, see in (jobs, ours):
-            thread = threading.Thread(target=self._watch, args=(look, group, version, plural, see), daemon=True)
-            thread.start()
-
-    def end(self) -> None:
-        """Look no longer."""
-        self._over = True
-
-    def _watch(self, look: Any, group: str, version: str, plural: str, see: Any) -> None:
-        while not self._over:
-            with suppress(HTTPError, client.ApiException):  # looked at anew; at the end the API server is gone
-                for event in watch.Watch().stream(look, group, version, NAMESPACE, plural, timeout_seconds=30):
-                    if self._over:
-                        return
-                    with self._lock:
-                        see(event["object"], time.monotonic())
-
-    def _see_job(self, seen: dict[str, Any], now: float) -> None:
-        owner = seen["metadata"].get("labels", {}).get(LABEL, "")
-        change = self.changes.get(owner)
-        if change and change.job is None and int(seen.get("status", {}).get("ready") or 0) == change.ready:
-            change.job = now
-
-    def _see_status(self, seen: dict[str, Any], now: float) -> None:
-        change = self.changes.get(seen["metadata"]["name"])
-        nodes = seen.get("status", {}).get("nodes", {})
-        if change and change.job is not None and change.status is None and nodes.get("ready") == change.ready:
-            change.status = now
-
-
-def status_rows(plane: ControlPlane, count: int, training: int) -> Iterator[Row]:
-    """Make trainer pods unready and ready again; compare the slowest status of a hundred with the limit.
-
-    The clock runs from the event that tells of the Job's new status, which the operator is sent at the same time, to
-    the event that tells of the experiment's; both as seen by one watcher.
-    """
-    observer = Observer(plane.kubeconfig)
-    selector = f"{LABEL},ada.dev/part=trainer"
-    pods = observer.pods.list_namespaced_pod(NAMESPACE, label_selector=selector).items
-    if not pods:
-        note("no trainer pod runs, so no change of the cluster could be made")
-        return
-    time.sleep(2.0)
-    delays: list[float] = []
-    lost = 0
-    for ready in (0, 1):
-        chosen = random.Random(0).sample(pods, min(len(pods), count // 2))
-        observer.changes = {pod.metadata.labels[LABEL]: Change(ready) for pod in chosen}
-        for pod in chosen:
-            condition = {"type": "Ready", "status": "True" if ready else "False"}
-            body = {"status": {"conditions": [condition]}}
-            observer.pods.patch_namespaced_pod_status(pod.metadata.name, NAMESPACE, body)
-            time.sleep(1 / CHANGES_A_SECOND)
-        give_up = time.monotonic() + SEEN_S
-        while any(change.status is None for change in observer.changes.values()) and time.monotonic() < give_up:
-            time.sleep(0.1)
-        seen = [(change.job, change.status) for change in observer.changes.values()]
-        delays += [status - job for job, status in seen if job is not None and status is not None]
-        lost += sum(job is None or status is None for job, status in seen)
-    observer.end()
-    if not delays:
-        raise RuntimeError("no change of the cluster was seen in a status")
-    if lost:
-        note(f"{lost} of {lost + len(delays)} changes were not seen in a status, or only after the Job was read")
-    p99 = sorted(delays)[min(len(delays) - 1, int(0.99 * len(delays)))]
-    note(f"from a change to the status: median {statistics.median(delays):.3f} s, {len(delays)} changes")
-    what = f"seconds from a change of the cluster to the status that shows it, p99, {training} running"
-    yield cost_row("operator", what, p99, STATUS_LIMIT_S, "limit", 1)
-
-
 def resident_bytes(pid: int) -> float:
     """Return the most memory that a process has had."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return float(line.split()[1]) * 1024
     raise RuntimeError(f"process {pid} has no memory: it has ended")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, of user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -18,6 +18,7 @@ import kopf
 
 from ada_operator import names
 from ada_operator.cluster import EXPERIMENTS, LABELLED, Resource, load_configuration
+from ada_operator.kept import Packed, Place, pack
 from ada_operator.work_queue import Key, backoff_s
 
 logger = logging.getLogger(__name__)
@@ -87,10 +88,11 @@ def _selector(resource: Resource) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a watch event says: which object, and whether it is gone."""
+    """What a watch event says: which object, as it is now or as it went."""
 
     resource: Resource
     metadata: Any
+    item: Packed
     gone: bool
 
 
@@ -98,21 +100,23 @@ class Experiments:
     """Which experiment a child's label means: labels are bounded in length, names are not."""
 
     def __init__(self) -> None:
-        self._names: dict[Key, str] = {}  # by namespace and label
+        self._names: dict[Place, str] = {}
 
-    def add(self, namespace: str, name: str) -> None:
-        """Note an experiment."""
-        self._names[namespace, names.scope(name)] = name
+    def add(self, namespace: str, name: str) -> bool:
+        """Note an experiment; return whether it was not known."""
+        place = namespace, names.scope(name)
+        is_new = place not in self._names
+        self._names[place] = name
+        return is_new
 
     def remove(self, namespace: str, name: str) -> None:
         """Forget an experiment; its children go with it."""
         self._names.pop((namespace, names.scope(name)), None)
 
-    def key(self, metadata: Any) -> Key | None:
-        """Return the key of the experiment that a child with this metadata belongs to, if it is known."""
-        namespace, label = metadata.get("namespace", ""), metadata.get("labels", {}).get(names.EXPERIMENT_LABEL, "")
-        name = self._names.get((namespace, label))
-        return (namespace, name) if name else None
+    def key(self, place: Place) -> Key | None:
+        """Return the key of the experiment of a place, if it is known."""
+        name = self._names.get(place)
+        return (place[0], name) if name else None
 
 
 class Wishes:
@@ -178,7 +182,8 @@ def build_registry(kubeconfig: str | None, notify: Callable[[Seen], None]) -> ko
     for resource in (EXPERIMENTS, *LABELLED):
 
         async def on_event(*, event: Any, param: Any = resource, **_: Any) -> None:
-            notify(Seen(param, event["object"]["metadata"], gone=event["type"] == "DELETED"))
+            item = {**event["object"], "kind": param.kind, "apiVersion": param.api_version}
+            notify(Seen(param, item["metadata"], pack(item), gone=event["type"] == "DELETED"))
 
         kopf.on.event(*_selector(resource), registry=registry, id=resource.plural, param=resource)(on_event)
     return registry

@@ -1,75 +1,156 @@
-"""What the API server last said about each experiment, so that a look at one where nothing happened asks it nothing.
+"""What the API server last said about each experiment, so that a look at one asks it nothing that was heard already.
 
-It is a hint and no state. An event about a child has its kind listed anew, an event about the experiment has it read
-anew, and all of it is read anew after a minute and at every resync, whatever the watches said or did not say.
+It is a hint and no state. It comes from the answers to our reads and writes, from watch events, and from whole lists of
+each kind (`inventory`), which put right what the watches left out, repeated or mixed up. Of two versions of an object
+the newer one counts, whichever is heard of first. What a request found to be otherwise is doubted, and read anew.
+
+Objects are kept packed, without what nobody reads: thousands of experiments have tens of thousands of them.
 """
 
+import json
 import time
-from collections.abc import Awaitable, Callable
+import zlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from ada_operator.cluster import slim
 from ada_operator.observed import Manifest
-from ada_operator.work_queue import Key
 
-LONGEST_KEPT_S = 60.0
+LONGEST_KEPT_S = 60.0  # what is read one by one; longer with many experiments, of which REREAD_A_SECOND are read anew
+REREAD_A_SECOND = 10.0
+NEVER = float("-inf")
 
+Place = tuple[str, str]  # namespace, and the label of an experiment's children
 Read = Callable[[], Awaitable[list[Manifest]]]
 
 
-@dataclass
-class _Kept:
-    """What is known about one experiment; kinds that are missing have to be read."""
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One version of an object; versions grow, and are those of the API server."""
 
-    began_at: float
-    items: dict[str, list[Manifest]] = field(default_factory=dict)
+    uid: str
+    version: int
+    data: bytes
+
+
+def pack(item: Manifest) -> Packed:
+    """Return an object as it is kept."""
+    metadata = item["metadata"]
+    data = zlib.compress(json.dumps(slim(item)).encode(), 1)
+    return Packed(metadata["uid"], int(metadata["resourceVersion"]), data)
+
+
+def unpack(packed: Packed) -> Manifest:
+    """Return the object."""
+    found: Manifest = json.loads(zlib.decompress(packed.data))
+    return found
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is known of one experiment; times by the clock of `KeptLooks`."""
+
+    items: dict[str, dict[str, Packed]] = field(default_factory=dict)  # by kind and uid
+    gone: dict[str, int] = field(default_factory=dict)  # by uid: the version with which it went
     changes: dict[str, int] = field(default_factory=dict)  # by kind: how often it was heard to have changed
+    read_at: dict[str, float] = field(default_factory=dict)  # by kind: when the newest read of all of it began
+    doubted_at: dict[str, float] = field(default_factory=dict)  # by kind
+    all_doubted_at: float = NEVER
 
 
 class KeptLooks:
-    """What is known, by experiment and kind."""
+    """What is known, by place and kind."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[Key, _Kept] = {}
+        self._kept: dict[Place, _Kept] = {}
+        self._listed_at: dict[str, float] = {}  # by kind: when the newest list of all of its objects began
+        self.lists_hold_s = 0.0  # how long the objects of a whole list, and what was heard since, are believed
 
-    async def items(self, key: Key, kind: str, read: Read) -> list[Manifest]:
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def items(self, place: Place, kind: str, read: Read) -> list[Manifest]:
         """Return the objects of a kind: those known, or what `read` returns, which is then known."""
-        kept = self._kept.get(key)
-        if kept is None or self._clock() - kept.began_at >= LONGEST_KEPT_S:
-            kept = self._kept[key] = _Kept(self._clock())
-        known = kept.items.get(kind)
-        if known is not None:
-            return known
-        changes = kept.changes.get(kind, 0)
+        kept = self._kept.setdefault(place, _Kept())
+        if self._is_known(kept, kind):
+            return [unpack(one) for one in kept.items.get(kind, {}).values()]
+        changes, began_at = kept.changes.get(kind, 0), self._clock()
         found = await read()
+        kept = self._kept.setdefault(place, _Kept())
         if kept.changes.get(kind, 0) == changes:  # else it may be older than the change that was heard of meanwhile
-            kept.items[kind] = found
+            kept.items[kind] = {one.uid: one for one in map(pack, found)}
+            kept.read_at[kind] = began_at
         return found
 
-    def wrote(self, key: Key, kind: str, item: Manifest) -> None:
+    def _is_known(self, kept: _Kept, kind: str) -> bool:
+        read_at, listed_at = kept.read_at.get(kind, NEVER), self._listed_at.get(kind, NEVER)
+        if max(read_at, listed_at) < max(kept.doubted_at.get(kind, NEVER), kept.all_doubted_at):
+            return False
+        read_holds_s = max(LONGEST_KEPT_S, len(self._kept) / REREAD_A_SECOND)
+        now = self._clock()
+        return now - read_at < read_holds_s or now - listed_at < self.lists_hold_s
+
+    def heard(self, place: Place, kind: str, item: Packed, *, gone: bool = False) -> bool:
+        """Note what was said about one object; return whether that is news."""
+        kept = self._kept.setdefault(place, _Kept())
+        known = kept.items.get(kind, {}).get(item.uid)
+        if (known and known.version >= item.version) or kept.gone.get(item.uid, -1) >= item.version:
+            return False
+        kept.changes[kind] = kept.changes.get(kind, 0) + 1
+        if gone:
+            kept.items.get(kind, {}).pop(item.uid, None)
+            kept.gone[item.uid] = item.version
+            self._drop_if_empty(place)
+        else:
+            kept.items.setdefault(kind, {})[item.uid] = item
+        return True
+
+    def wrote(self, place: Place, kind: str, item: Manifest) -> None:
         """Note what the API server answered to a write of ours."""
-        kept = self._kept.get(key)
-        if kept is None or kind not in kept.items:
-            return
-        uid = item["metadata"]["uid"]
-        others = [one for one in kept.items[kind] if one["metadata"]["uid"] != uid]
-        kept.items[kind] = [*others, item]
+        self.heard(place, kind, pack(item))
 
-    def knows(self, key: Key, kind: str, uid: str, version: str) -> bool:
-        """Return whether an object is known in just this version: then hearing of it is no news."""
-        kept = self._kept.get(key)
-        return kept is not None and any(
-            (one["metadata"]["uid"], one["metadata"]["resourceVersion"]) == (uid, version)
-            for one in kept.items.get(kind, ())
-        )
+    def listed(self, kind: str, began_at: float, version: int, there: Mapping[Place, Collection[str]]) -> list[Place]:
+        """Note that a list of all objects of a kind, each of which was heard, is complete.
 
-    def changed(self, key: Key, kind: str) -> None:
-        """Note that objects of a kind are no longer as they were read, or are being read now."""
-        kept = self._kept.get(key)
+        Args:
+            began_at: when the list was asked for, by the clock.
+            version: that of the list.
+            there: uids of the listed objects by place.
+
+        Returns:
+            Places of objects that are no longer there.
+        """
+        self._listed_at[kind] = began_at
+        lost = []
+        for place, kept in list(self._kept.items()):
+            known, listed = kept.items.get(kind, {}), there.get(place, ())
+            missing = [one.uid for one in known.values() if one.uid not in listed and one.version <= version]
+            for uid in missing:
+                del known[uid]
+            kept.gone = {uid: went for uid, went in kept.gone.items() if went > version}
+            if missing:
+                kept.changes[kind] = kept.changes.get(kind, 0) + 1
+                lost.append(place)
+                self._drop_if_empty(place)
+        return lost
+
+    def doubt(self, place: Place, *kinds: str) -> None:
+        """Have these kinds of an experiment read anew; all of them if none is named."""
+        kept = self._kept.setdefault(place, _Kept())
+        if not kinds:
+            kept.all_doubted_at = self._clock()
+        kept.doubted_at |= dict.fromkeys(kinds, self._clock())
+
+    def leave(self, place: Place, *kinds: str) -> None:
+        """Forget kinds of an experiment that is gone; the others are heard to go."""
+        kept = self._kept.get(place)
         if kept is not None:
-            kept.changes[kind] = kept.changes.get(kind, 0) + 1
-            kept.items.pop(kind, None)
+            for kind in kinds:
+                kept.items.pop(kind, None)
+                kept.read_at.pop(kind, None)
+            self._drop_if_empty(place)
 
-    def forget(self, key: Key) -> None:
-        """Know nothing about an experiment."""
-        self._kept.pop(key, None)
+    def _drop_if_empty(self, place: Place) -> None:
+        if not any(self._kept[place].items.values()):
+            del self._kept[place]

@@ -4,9 +4,11 @@ What is told about single experiments is in `experiment_metrics`.
 """
 
 from collections import Counter as Counts
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from ada_api.experiment import AdaExperiment
 from ada_api.status import ExperimentStatus
@@ -42,7 +44,6 @@ class OperatorMetrics:
             registry=self.registry,
         )
         self.leading = Gauge("ada_operator_leading", "1 while this replica acts, else 0.", registry=self.registry)
-        self.experiments = Gauge("ada_operator_experiments", "Experiments by phase.", ["phase"], registry=self.registry)
         self.applied = Counter(
             "ada_operator_writes_total",
             "Writes to the API server, by what was done.",
@@ -50,6 +51,7 @@ class OperatorMetrics:
             registry=self.registry,
         )
         self._seen: dict[Key, Seen] = {}
+        self.registry.register(Phases(lambda: list(self._seen.values())))
         self.registry.register(ExperimentMetrics(lambda: list(self._seen.values())))
 
     def follow(
@@ -63,15 +65,21 @@ class OperatorMetrics:
     def note(self, key: Key, experiment: AdaExperiment, status: ExperimentStatus) -> None:
         """Note an experiment as it was just seen."""
         self._seen[key] = Seen(experiment, status)
-        self._count_phases()
 
     def forget(self, key: Key) -> None:
         """Note that an experiment is gone."""
         self._seen.pop(key, None)
-        self._count_phases()
 
-    def _count_phases(self) -> None:
-        counts: Mapping[str, int] = Counts(one.status.phase for one in self._seen.values())
-        self.experiments.clear()
-        for name, number in counts.items():
-            self.experiments.labels(phase=name).set(number)
+
+class Phases(Collector):
+    """How many experiments are in which phase, counted when Prometheus asks."""
+
+    def __init__(self, seen: Callable[[], list[Seen]]) -> None:
+        self._seen = seen
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the one family."""
+        family = GaugeMetricFamily("ada_operator_experiments", "Experiments by phase.", labels=["phase"])
+        for phase, number in Counts(one.status.phase for one in self._seen()).items():
+            family.add_metric([phase], number)
+        yield family

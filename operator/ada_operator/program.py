@@ -4,9 +4,11 @@ import argparse
 import asyncio
 import logging
 import os
+import random
 import signal
 import socket
 import sys
+import time
 import uuid
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,9 +29,11 @@ from ada_operator.cluster import (
 )
 from ada_operator.curriculum_poll import URL_TEMPLATE, CurriculumPoll
 from ada_operator.handlers import Experiments, Seen, Watch, WatchAge, Wishes, build_registry
+from ada_operator.inventory import place_of, take_inventory
+from ada_operator.kept import Place
 from ada_operator.leader import Leader, LeaseTimes, NotLeaderError
 from ada_operator.metrics import OperatorMetrics
-from ada_operator.observed import Platform
+from ada_operator.observed import Manifest, Platform
 from ada_operator.reconcile import NameTakenError, Reconciler
 from ada_operator.work_queue import WorkQueue
 
@@ -38,6 +42,9 @@ logger = logging.getLogger(__name__)
 LEASE_NAME = "ada-operator"
 LARGEST_WATCH_AGE_S = 300.0
 LONGEST_RECONCILE_S = 300.0
+INVENTORY_PAUSE_S, INVENTORY_PAUSE_EACH_S = 60.0, 0.05  # between two, at least; and for each experiment
+INVENTORIES_HOLD = 2.5  # pauses after which an inventory is not believed any more
+LOOKS_A_SECOND = 50.0  # at a resync
 EXIT_OK, EXIT_TROUBLE, EXIT_BAD_INPUT = 0, 1, 2
 
 
@@ -136,7 +143,8 @@ class Operator:
         self._experiments, self._wishes, self._age = Experiments(), Wishes(), WatchAge()
         self._metrics = OperatorMetrics()
         self._reconciler = Reconciler(cluster, poll, options.platform, self._metrics, self.identity)
-        self._queue = WorkQueue(self._reconciler.reconcile, (ApiError, NotLeaderError, NameTakenError))
+        plain_errors = (ApiError, NotLeaderError, NameTakenError)
+        self._queue = WorkQueue(self._reconciler.reconcile, plain_errors, self._reconciler.patience_s)
         poll.announce = self._queue.add
         self._metrics.follow(lambda: len(self._queue), lambda: self._age.age_s, lambda: self._leader.leads)
 
@@ -179,10 +187,8 @@ class Operator:
         watch.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(self._options.workers):
-                    tasks.create_task(self._queue.run_worker())
-                tasks.create_task(self._resync())
                 tasks.create_task(self._leader.keep())
+                tasks.create_task(self._act(tasks))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -191,52 +197,75 @@ class Operator:
 
     def _note(self, seen: Seen) -> None:
         """Turn a watch event into a key."""
-        metadata = seen.metadata
-        kept = self._reconciler.kept
+        metadata, kept = seen.metadata, self._reconciler.kept
+        place = place_of(seen.resource, metadata)
+        news = kept.heard(place, seen.resource.kind, seen.item, gone=seen.gone)
         if seen.resource is not EXPERIMENTS:
-            key = self._experiments.key(metadata)
-            news = seen.gone or not (
-                key and kept.knows(key, seen.resource.kind, metadata["uid"], metadata["resourceVersion"])
-            )
-            if key and news:
-                kept.changed(key, seen.resource.kind)
-                self._queue.add(key)
+            if news:
+                self._add(place)
             return
         self._age.saw(metadata["uid"], None if seen.gone else metadata["resourceVersion"])
-        note = self._experiments.remove if seen.gone else self._experiments.add
-        note(metadata["namespace"], metadata["name"])
         if seen.gone:
+            self._experiments.remove(metadata["namespace"], metadata["name"])
             self._wishes.forget(metadata["uid"])
+        else:
+            self._experiments.add(metadata["namespace"], metadata["name"])
         if seen.gone or self._wishes.changed(metadata):
-            kept.changed((metadata["namespace"], metadata["name"]), EXPERIMENTS.kind)
             self._queue.add((metadata["namespace"], metadata["name"]))
 
-    async def _resync(self) -> None:
-        """Look at every experiment now and then, whatever the watches said or did not say."""
-        while True:
-            try:
-                listed = await self._list()
-            except ApiError as error:
-                logger.warning("could not list the experiments: %s", error)
-                await asyncio.sleep(min(5.0, self._options.resync_s))
-                continue
-            self._age.compare({item["uid"]: item["resourceVersion"] for item in listed})
-            for metadata in listed:
-                self._experiments.add(metadata["namespace"], metadata["name"])
-                self._reconciler.kept.forget((metadata["namespace"], metadata["name"]))
-                self._queue.add((metadata["namespace"], metadata["name"]))
-            await asyncio.sleep(self._options.resync_s)
+    def _add(self, place: Place) -> None:
+        """Have the experiment of a place looked at, if there is one."""
+        key = self._experiments.key(place)
+        if key:
+            self._queue.add(key)
 
-    async def _list(self) -> list[dict[str, str]]:
-        """Return the metadata of all experiments that we are responsible for."""
-        found = [await self._cluster.list(EXPERIMENTS, namespace) for namespace in self._options.namespaces or (None,)]
-        return [item["metadata"] for items in found for item in items]
+    async def _act(self, tasks: asyncio.TaskGroup) -> None:
+        """Learn what is there, work on what was heard, and look at every experiment now and then in any case."""
+        await self._take_inventory()
+        for _ in range(self._options.workers):
+            tasks.create_task(self._queue.run_worker())
+        all_looked_at = time.monotonic()
+        while True:
+            await asyncio.sleep(self._inventory_pause_s())
+            experiments = await self._take_inventory()
+            if experiments is not None and time.monotonic() - all_looked_at >= self._options.resync_s:
+                all_looked_at = time.monotonic()
+                self._look_at_all(experiments)
+
+    async def _take_inventory(self) -> list[Manifest] | None:
+        """List everything, whatever the watches said or did not say; return the experiments' metadata if that went."""
+        kept = self._reconciler.kept
+        kept.lists_hold_s = INVENTORIES_HOLD * self._inventory_pause_s()
+        try:
+            listed = await take_inventory(self._cluster, kept, self._options.namespaces, self._add)
+        except ApiError as error:
+            logger.warning("could not list the experiments and their children: %s", error)
+            return None
+        self._age.compare({item["uid"]: item["resourceVersion"] for item in listed})
+        for metadata in listed:
+            if self._experiments.add(metadata["namespace"], metadata["name"]):
+                self._queue.add((metadata["namespace"], metadata["name"]))
+        return listed
+
+    def _inventory_pause_s(self) -> float:
+        """Return how long to wait between two inventories: they take longer with more experiments."""
+        pause_s = max(INVENTORY_PAUSE_S, INVENTORY_PAUSE_EACH_S * len(self._reconciler.kept))
+        return min(pause_s, self._options.resync_s)
+
+    def _look_at_all(self, experiments: list[Manifest]) -> None:
+        """Have every experiment looked at, spread out, and read what no list tells."""
+        over_s = min(self._options.resync_s / 2, len(experiments) / LOOKS_A_SECOND)
+        for metadata in experiments:
+            key = metadata["namespace"], metadata["name"]
+            self._reconciler.doubt_unlisted(key)
+            self._queue.add_after(key, over_s * random.random())
 
     async def _wait_for_resource(self) -> None:
         """Return once the API server knows our resource and lets us read it."""
         while True:
             try:
-                await self._list()
+                for namespace in self._options.namespaces or (None,):
+                    await self._cluster.list(EXPERIMENTS, namespace)
             except ApiError as error:
                 hint = "; is the CustomResourceDefinition installed?" if error.status == 404 else ""
                 logger.warning("can't read the experiments: %s%s", error, hint)

@@ -33,7 +33,7 @@ from ada_operator.cluster import (
 )
 from ada_operator.curriculum_poll import CurriculumPoll
 from ada_operator.events import Event
-from ada_operator.kept import KeptLooks
+from ada_operator.kept import KeptLooks, Place
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Observed, Platform, references
 from ada_operator.planner import Plan, plan
@@ -43,6 +43,7 @@ from ada_operator.work_queue import Key
 logger = logging.getLogger(__name__)
 
 APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
+BUILDING_S, RUNNING_S = 10.0, 1.0  # patience with newer experiments: of those that start, and of all others
 NAMED_MAPS = "ConfigMaps that the spec names"  # as a kind of its own among what is known
 REFUSED = (400, 403, 422)  # what a person has to mend: fields that make no sense, quotas, policies, rights
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
@@ -67,11 +68,27 @@ class Reconciler:
         self._cluster, self._poll, self._platform, self._metrics = cluster, poll, platform, metrics
         self._identity = identity
         self._running: dict[Key, float] = {}
+        self._phases: dict[Key, str] = {}  # as last seen; empty as long as there is no more than the first child
         self.kept = KeptLooks()
 
     def longest_running_s(self) -> float:
         """Return for how long the oldest reconciliation that has not ended is running."""
         return time.monotonic() - min(self._running.values(), default=time.monotonic())
+
+    def patience_s(self, key: Key) -> float:
+        """Return for how long an experiment may be passed over by newer ones: one that nobody looked at yet, never.
+
+        The first look makes one child. With hundreds of experiments at once each has it soon, and they are built up
+        after that.
+        """
+        phase = self._phases.get(key)
+        if phase is None:
+            return 0.0
+        return BUILDING_S if phase in ("", "Starting") else RUNNING_S
+
+    def doubt_unlisted(self, key: Key) -> None:
+        """Have read anew what is known by name alone."""
+        self.kept.doubt(place(key), SECRETS.kind, NAMED_MAPS)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile one experiment; return after how many seconds it wants to be looked at again, if at all.
@@ -83,7 +100,8 @@ class Reconciler:
         try:
             delay_s = await self._reconcile(key)
         except Exception as error:
-            self.kept.forget(key)  # a conflict says that something is not as we knew it; after others, who knows
+            self._phases.pop(key, None)
+            self.kept.doubt(place(key))  # a conflict says that something is not as we knew it; after others, who knows
             reason = error.reason or str(error.status) if isinstance(error, ApiError) else type(error).__name__
             self._metrics.errors.labels(reason=reason).inc()
             raise
@@ -93,12 +111,14 @@ class Reconciler:
         return delay_s
 
     async def _reconcile(self, key: Key) -> float | None:
-        listed = await self.kept.items(key, EXPERIMENTS.kind, lambda: self._get_all(EXPERIMENTS, key[0], [key[1]]))
+        here = place(key)
+        listed = await self.kept.items(here, EXPERIMENTS.kind, lambda: self._get_all(EXPERIMENTS, key[0], [key[1]]))
         found = listed[0] if listed else None
         if found is None or "deletionTimestamp" in found["metadata"]:
             self._poll.forget(key)  # its children go with it: they name it as their owner
             self._metrics.forget(key)
-            self.kept.forget(key)
+            self._phases.pop(key, None)
+            self.kept.leave(here, EXPERIMENTS.kind, SECRETS.kind, NAMED_MAPS)
             return None
         try:
             experiment = AdaExperiment.model_validate(found)
@@ -106,6 +126,7 @@ class Reconciler:
             await self._refuse(found, error)
             return None
         observed = await self.observe(experiment)
+        is_new = not experiment.status and names.config(key[1]) not in observed.configmaps
         planned = plan(experiment, observed, self._cluster.now())
         logger.debug(
             "%s/%s: %s, progress %s s old, again in %s s",
@@ -114,29 +135,37 @@ class Reconciler:
             observed.progress_age_s,
             planned.requeue_after,
         )
+        if is_new and planned.objects:
+            await self._apply(planned.objects[0], None, found)
+            self._phases[key] = ""
+            return 0.0
         await self.carry_out(found, observed, planned)
         self._metrics.note(key, experiment, planned.status)
+        self._phases[key] = planned.status.phase
         if planned.status.phase == "Pending":
-            self.kept.forget(key)  # what it waits for is not watched
+            self.doubt_unlisted(key)  # what it waits for is not watched
         return planned.requeue_after
 
     async def observe(self, experiment: AdaExperiment) -> Observed:
         """Read everything that a plan depends on, but for what is known well enough."""
         namespace, name = key = experiment.metadata.namespace, experiment.metadata.name
+        here = place(key)
         labels = {names.EXPERIMENT_LABEL: names.scope(name)}
         named = references(experiment, self._platform)
-        secret_names = [names.token(name), *(one.name for one in named if one.kind == SECRETS.kind)]
+        secret_names = [one.name for one in named if one.kind == SECRETS.kind]
         map_names = [one.name for one in named if one.kind == CONFIG_MAPS.kind]
 
         def list_of(resource: Resource) -> Awaitable[list[Manifest]]:
-            return self.kept.items(key, resource.kind, lambda: self._cluster.list(resource, namespace, labels))
+            return self.kept.items(here, resource.kind, lambda: self._cluster.list(resource, namespace, labels))
 
-        *lists, found_secrets, found_maps = await asyncio.gather(
-            *map(list_of, LABELLED),
-            self.kept.items(key, SECRETS.kind, lambda: self._get_all(SECRETS, namespace, secret_names)),
-            self.kept.items(key, NAMED_MAPS, lambda: self._get_all(CONFIG_MAPS, namespace, map_names)),
+        children = _own_children(experiment.metadata.uid, await asyncio.gather(*map(list_of, LABELLED)))
+        began = bool(experiment.status) or names.config(name) in children["ConfigMap"]
+        if began and self._phases.get(key) != "":  # else there is no token yet, or we are told when we make one
+            secret_names.append(names.token(name))
+        found_secrets, found_maps = await asyncio.gather(
+            self.kept.items(here, SECRETS.kind, lambda: self._get_all(SECRETS, namespace, secret_names)),
+            self.kept.items(here, NAMED_MAPS, lambda: self._get_all(CONFIG_MAPS, namespace, map_names)),
         )
-        children = _own_children(experiment.metadata.uid, lists)
         by_secret = _by_name(found_secrets)
         token = by_secret.get(names.token(name))
         if token and not is_owned(token, {experiment.metadata.uid}):
@@ -192,7 +221,7 @@ class Reconciler:
         status = planned.status.model_dump(mode="json", by_alias=True, exclude_none=True)
         if status != found.get("status"):
             written = await self._cluster.replace({**found, "status": status}, "status")
-            self.kept.wrote(_key(found), EXPERIMENTS.kind, written)
+            self.kept.wrote(place(_key(found)), EXPERIMENTS.kind, written)
             self._count("status")
         # Only now: what was concluded from a child must not be lost with it, should this operator end here.
         for gone in planned.deletions:
@@ -205,25 +234,47 @@ class Reconciler:
 
         What is there is named by its uid, so that one which went meanwhile is not made anew from an old plan.
         """
-        kind, namespace, name = wanted["kind"], wanted["metadata"]["namespace"], wanted["metadata"]["name"]
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
         marked = _marked(wanted)
         if there is None:  # for all we know: it may have lost its labels, or be somebody else's
-            there = await self._cluster.get(BY_KIND[kind], namespace, name)
-            if there is not None and not is_owned(there, {experiment["metadata"]["uid"]}):
-                message = f"{kind} {name} is there already and is not this experiment's: delete or rename it"
-                await self._tell(experiment, Event("Warning", "NameTaken", message))
-                raise NameTakenError(message)
-        if there is not None:
-            if "deletionTimestamp" in there["metadata"] or covers(there, marked):
-                return  # one that is on its way out is made anew when it is gone; a watch event will say so
-            marked["metadata"]["uid"] = there["metadata"]["uid"]
+            try:
+                await self._send_apply(marked, experiment, new=True)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                there = await self._found_in_the_way(kind, name, experiment)
+                if there is None or kind == SECRETS.kind:
+                    raise  # a token never changes: the next look reads the one that is there
+            else:
+                return
+        if "deletionTimestamp" in there["metadata"] or covers(there, marked):
+            return  # one that is on its way out is made anew when it is gone; a watch event will say so
+        marked["metadata"]["uid"] = there["metadata"]["uid"]
+        await self._send_apply(marked, experiment)
+
+    async def _found_in_the_way(self, kind: str, name: str, experiment: Manifest) -> Manifest | None:
+        """Return the object that has the name of a child that was to be made, if it is the experiment's.
+
+        Raises:
+            NameTakenError: it is not.
+        """
+        there = await self._cluster.get(BY_KIND[kind], experiment["metadata"]["namespace"], name)
+        if there is not None and not is_owned(there, {experiment["metadata"]["uid"]}):
+            message = f"{kind} {name} is there already and is not this experiment's: delete or rename it"
+            await self._tell(experiment, Event("Warning", "NameTaken", message))
+            raise NameTakenError(message)
+        return there
+
+    async def _send_apply(self, marked: Manifest, experiment: Manifest, *, new: bool = False) -> None:
+        """Send a manifest to the API server, and say it if that refuses it."""
+        kind, namespace, name = marked["kind"], marked["metadata"]["namespace"], marked["metadata"]["name"]
         try:
-            applied = await self._cluster.apply(marked)
+            applied = await self._cluster.apply(marked, new=new)
         except ApiError as error:
             if error.status in REFUSED:
                 await self._tell(experiment, Event("Warning", "ChildRefused", f"{kind} {name}: {error.message}"))
             raise
-        self.kept.wrote(_key(experiment), kind, applied)
+        self.kept.wrote(place(_key(experiment)), kind, applied)
         self._count("apply")
         logger.info("applied %s %s/%s", kind, namespace, name)
 
@@ -241,7 +292,7 @@ class Reconciler:
         if meant is None or "deletionTimestamp" in meant["metadata"]:
             return
         namespace = found["metadata"]["namespace"]
-        self.kept.changed(_key(found), kind)
+        self.kept.doubt(place(_key(found)), kind)
         if await self._cluster.delete(BY_KIND[kind], namespace, name, meant["metadata"]["uid"]):
             self._count("delete")
             logger.info("deleted %s %s/%s", kind, namespace, name)
@@ -295,6 +346,11 @@ class Reconciler:
 
 def _key(item: Manifest) -> Key:
     return item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+def place(key: Key) -> Place:
+    """Return under what an experiment's children are known."""
+    return key[0], names.scope(key[1])
 
 
 def is_owned(item: Manifest, owners: Collection[str]) -> bool:

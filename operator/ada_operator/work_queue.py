@@ -2,11 +2,17 @@
 
 A key that is added while it is worked on is worked on again afterwards, so nothing that happened is overlooked, however
 many events it made. Failures back off, doubling up to a limit, with jitter; success forgets them.
+
+Keys are worked on in the order in which they were added, but that a patient one is passed over by those that come
+within its patience: where many are added at once, a short first piece of work for each comes before long later ones.
+Nobody is passed over for ever, since what comes later than that is behind.
 """
 
 import asyncio
+import itertools
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -43,18 +49,23 @@ class WorkQueue:
     """A queue of keys with its workers; used from one event loop."""
 
     def __init__(
-        self, work: Callable[[Key], Awaitable[float | None]], plain_errors: tuple[type[Exception], ...] = ()
+        self,
+        work: Callable[[Key], Awaitable[float | None]],
+        plain_errors: tuple[type[Exception], ...] = (),
+        patience_s: Callable[[Key], float] = lambda key: 0.0,
     ) -> None:
         """Make an empty queue.
 
         Args:
             work: handles a key and returns after how many seconds it wants it again, if at all.
             plain_errors: errors whose message says everything; for others the log shows where they came from.
+            patience_s: for how long others that are added later may go before a key.
         """
-        self._work = work
+        self._work, self._patience_s = work, patience_s
         self._plain_errors = plain_errors
         self._states: dict[Key, _State] = {}
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[float, int, Key]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return self._ready.qsize()
@@ -79,7 +90,7 @@ class WorkQueue:
     async def run_worker(self) -> None:
         """Work on keys until cancelled."""
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
             state = self._states[key]
             state.queued, state.working, state.again = False, True, False
             self._stop_timer(state)
@@ -109,7 +120,8 @@ class WorkQueue:
 
     def _enqueue(self, key: Key, state: _State) -> None:
         state.queued = True
-        self._ready.put_nowait(key)
+        due = time.monotonic() + self._patience_s(key)
+        self._ready.put_nowait((due, next(self._numbers), key))
 
     @staticmethod
     def _stop_timer(state: _State) -> None:

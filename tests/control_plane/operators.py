@@ -13,7 +13,7 @@ from ada_operator.cluster import ApiError, Cluster, load_configuration
 from ada_operator.curriculum_poll import CurriculumPoll
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Platform
-from ada_operator.reconcile import Reconciler
+from ada_operator.reconcile import Reconciler, place
 
 PAUSE_S = 0.15  # between looks
 
@@ -99,7 +99,7 @@ async def lead(cluster: Cluster, url: str, namespace: str) -> None:
         while True:
             with suppress(ApiError):
                 await reconciler.reconcile((namespace, NAME))
-            reconciler.kept.forget((namespace, NAME))  # as if there were an event about everything
+            reconciler.kept.doubt(place((namespace, NAME)))  # as if there were an event about everything
             await asyncio.sleep(PAUSE_S)
     finally:
         await poll.close()

@@ -3,7 +3,9 @@
 import itertools
 
 from ada_operator import names
+from ada_operator.cluster import JOBS
 from ada_operator.handlers import EndlessBackoff, Experiments, WatchAge, Wishes
+from ada_operator.inventory import place_of
 
 
 class Clock:
@@ -50,10 +52,10 @@ def test_children_of_experiments_with_long_names_are_found_by_their_bounded_labe
     experiments, name = Experiments(), "n" * 200
     experiments.add("ns", name)
     child = {"namespace": "ns", "labels": names.labels(name, "trainer")}
-    assert experiments.key(child) == ("ns", name)
-    assert experiments.key({**child, "namespace": "elsewhere"}) is None
+    assert experiments.key(place_of(JOBS, child)) == ("ns", name)
+    assert experiments.key(place_of(JOBS, {**child, "namespace": "elsewhere"})) is None
     experiments.remove("ns", name)
-    assert experiments.key(child) is None
+    assert experiments.key(place_of(JOBS, child)) is None
 
 
 def test_backoffs_of_watches_never_end_and_start_anew_for_each_request():

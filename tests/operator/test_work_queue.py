@@ -125,3 +125,52 @@ def test_backoff_doubles_is_capped_and_jitters_within_half():
     assert [backoff_s(n, 1.0) for n in (1, 2, 3)] == [0.01, 0.02, 0.04]
     assert backoff_s(10_000, 1.0) == LONGEST_BACKOFF_S
     assert backoff_s(10_000, 0.0) == LONGEST_BACKOFF_S / 2
+
+
+def test_a_patient_key_is_passed_over_by_those_that_come_within_its_patience_and_no_longer():
+    done: list[tuple[str, str]] = []
+    late = ("ns", "late")
+
+    async def work(key):
+        done.append(key)
+
+    queue = WorkQueue(work, patience_s=lambda key: 0.05 if key == KEY else 0.0)
+
+    async def act():
+        await asyncio.sleep(0)
+        queue.add(KEY)
+        queue.add(OTHER)
+        await asyncio.sleep(0.1)
+        queue.add(late)
+
+    async def all_of_it():
+        await act()  # nobody works yet
+        worker = asyncio.create_task(queue.run_worker())
+        await asyncio.wait_for(until(lambda: late in done), 10)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+    asyncio.run(all_of_it())
+    assert done == [OTHER, KEY, late]
+
+
+def test_work_on_one_key_that_hangs_holds_up_no_other():
+    done: set[tuple[str, str]] = set()
+    never = asyncio.Event()
+
+    async def work(key):
+        if key == KEY:
+            await never.wait()
+        done.add(key)
+
+    queue = WorkQueue(work)
+    others = [("ns", f"run-{number}") for number in range(1000)]
+
+    async def act():
+        queue.add(KEY)
+        for key in others:
+            queue.add(key)
+        await until(lambda: len(done) == len(others))
+
+    run_with_workers(queue, act)
+    assert KEY not in done
