@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Literal
 
 Part = Literal["curriculum", "rendezvous", "simulator", "trainer", "evaluation"]
@@ -36,6 +37,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=1 << 14)  # asked for dozens of times in each look at an experiment
 def scope(experiment: str, stage: str | None = None) -> str:
     """Return the common start of the names of an experiment's, or of one stage's, children.
 

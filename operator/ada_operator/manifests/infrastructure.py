@@ -47,7 +47,7 @@ def config_map(experiment: AdaExperiment, template_texts: dict[str, str]) -> Man
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(experiment, names.config(experiment.metadata.name), "experiment"),
-        "data": {names.CONFIG_KEY: json.dumps(document, indent=1)},
+        "data": {names.CONFIG_KEY: json.dumps(document)},
     }
 
 
