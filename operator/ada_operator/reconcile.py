@@ -43,7 +43,7 @@ from ada_operator.work_queue import Key
 logger = logging.getLogger(__name__)
 
 APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
-BUILDING_S, RUNNING_S = 10.0, 1.0  # patience with newer experiments: of those that start, and of all others
+BUILDING_S, RUNNING_S = 60.0, 1.0  # patience with newer experiments: of those that start, and of all others
 NAMED_MAPS = "ConfigMaps that the spec names"  # as a kind of its own among what is known
 REFUSED = (400, 403, 422)  # what a person has to mend: fields that make no sense, quotas, policies, rights
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
