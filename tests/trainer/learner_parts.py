@@ -11,7 +11,7 @@ from ada_api.environment import Environment
 from ada_api.stages import AgentModel, Algorithm, Muesli
 from ada_sim.observation import specification
 from ada_trainer.batch import Batch
-from ada_trainer.learner import Learner
+from ada_trainer.learner import Learner, UpdateReport
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.objective_muesli import MuesliObjective, MuesliTargets
 
@@ -108,14 +108,17 @@ class Sum:
         return reduce
 
 
-def together(learners: list[Learner], batches: list[Batch]) -> None:
-    """Have each learner, as a worker of one group, learn from its own batch."""
+def together(learners: list[Learner], batches: list[Batch]) -> list[UpdateReport]:
+    """Have each learner, as a worker of one group, learn from its own batch; return their reports."""
+    reports: dict[int, UpdateReport] = {}
     total = Sum(len(learners))
-    threads = [
-        Thread(target=one.update, args=(told, 0.0, total.of(worker)))
-        for worker, (one, told) in enumerate(zip(learners, batches, strict=True))
-    ]
+
+    def work(worker: int) -> None:
+        reports[worker] = learners[worker].update(batches[worker], 0.0, total.of(worker))
+
+    threads = [Thread(target=work, args=(worker,)) for worker in range(len(learners))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
+    return [reports[worker] for worker in range(len(learners))]

@@ -69,7 +69,12 @@ def test_two_processes_are_one_learner_and_both_leave_out_an_update_that_one_can
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=280)[0] for process in processes]
+    try:
+        said = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
     assert [process.returncode for process in processes] == [0, 0]
     one, other = (json.loads(text.splitlines()[-1]) for text in said)
     assert one["digests"] == other["digests"]

@@ -1,9 +1,9 @@
 """One update: what counts, what workers agree on, and that a restart changes nothing."""
 
 import copy
-from collections.abc import Callable
+import importlib.util
 from dataclasses import replace
-from threading import Barrier, Thread
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +12,14 @@ from torch import Tensor
 from ada_api.environment import Environment
 from ada_api.stages import AgentModel, Algorithm
 from ada_sim.observation import specification
-from ada_trainer.learner import Batch, Learner, UpdateReport
+from ada_trainer.learner import Batch, Learner
 from ada_trainer.networks.agent import AgentNetwork
 
+_spec = importlib.util.spec_from_file_location("learner_parts", Path(__file__).with_name("learner_parts.py"))
+assert _spec is not None and _spec.loader is not None
+_parts = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_parts)
+together = _parts.together
 SPACE = Environment(observation="symbolic", action_groups=["move", "turn"])
 ALGORITHM = Algorithm(minibatches=2, epochs=2, unroll=6, worlds=8)
 
@@ -125,40 +130,6 @@ def test_a_loss_that_is_not_finite_skips_the_update_and_counts_it(spoil: str) ->
     assert torch.equal(parameters(ours), before)
     assert not ours.update(batch(ours.network, 1), 0.0).skipped
     assert ours.skipped_updates == 1
-
-
-class Sum:
-    """Sums tensors over threads, as an all-reduce does over workers."""
-
-    def __init__(self, workers: int) -> None:
-        self._barrier = Barrier(workers)
-        self._parts: list[Tensor | None] = [None] * workers
-
-    def of(self, worker: int) -> Callable[[Tensor], Tensor]:
-        def reduce(tensor: Tensor) -> Tensor:
-            self._parts[worker] = tensor.clone()
-            self._barrier.wait(30)
-            total = sum(part for part in self._parts if part is not None)
-            self._barrier.wait(30)
-            assert isinstance(total, Tensor)
-            return total
-
-        return reduce
-
-
-def together(learners: list[Learner], batches: list[Batch]) -> list[UpdateReport]:
-    reports: dict[int, UpdateReport] = {}
-    total = Sum(len(learners))
-
-    def work(worker: int) -> None:
-        reports[worker] = learners[worker].update(batches[worker], 0.0, total.of(worker))
-
-    threads = [Thread(target=work, args=(worker,)) for worker in range(len(learners))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return [reports[worker] for worker in range(len(learners))]
 
 
 def test_two_workers_learn_what_one_worker_learns_from_all_worlds() -> None:
