@@ -7,7 +7,7 @@
 A state is one or more safetensors files ("shards"), one behind the other, each beginning at a multiple of ALIGNMENT, so
 that they can be stored and fetched one by one, in parallel. The first one's header also holds the structure. Nothing is
 pickled, so a checkpoint can only ever be data. The files are written here and not by the safetensors library because
-that copies every tensor several times (docs/decisions/0008); it can read them.
+that copies every tensor several times (docs/decisions/0007); it can read them.
 """
 
 import json
