@@ -121,6 +121,22 @@ def test_a_simulator_that_is_missing_at_the_start_is_waited_for_and_then_replace
     ours.close()
 
 
+def test_while_none_of_our_simulators_is_there_whichever_comes_first_is_taken() -> None:
+    landscape, now = Landscape(), itertools.count(0, 5)
+    landscape.gone = {"a", "b"}
+    pauses: list[float] = []
+
+    def sleep(pause: float) -> None:
+        pauses.append(pause)
+        if len(pauses) == 8:  # long after the first was given up for the time being
+            landscape.gone = {"a"}
+
+    ours = SimulatorSet(("a", "b"), 2, landscape.connect, clock=lambda: float(next(now)), sleep=sleep)
+    ours.open()
+    assert landscape.open == [("b", 1), ("b", 1)]
+    ours.close()
+
+
 def test_without_any_simulator_the_worker_gives_up_and_says_where_it_looked() -> None:
     landscape, now = Landscape(), itertools.count(0, 20)
     landscape.gone = {"a", "c"}
@@ -218,6 +234,40 @@ def test_kill_9_of_one_of_two_simulators_leaves_the_others_episodes_alone(server
         assert time.monotonic() < give_up, "the worlds did not go home"
     assert collector.collect().timesteps > 0
     ours.close()
+
+
+@pytest.mark.timeout(300)
+def test_simulators_are_added_and_removed_while_worlds_run(
+    servers: Servers, quickly: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulators, "COMPLETE_PATIENCE_S", 0.2)
+    addresses = [f"{servers.net}.10:7003", servers.start("b")]  # a is yet to come
+    ours = SimulatorSet(addresses, 4, connect)
+    ours.open()
+    assert [part.address for part in ours._parts] == [addresses[1]] * 2
+    leases = itertools.count()
+
+    def play_until(done: Callable[[], bool], what: str) -> None:
+        give_up = time.monotonic() + 120
+        while not done():
+            idle = np.flatnonzero(~ours.step(actions(4)).active)
+            numbers = np.array([next(leases) for _ in idle], np.uint64)
+            ours.assign(idle, numbers, np.ones(len(idle), np.int64), numbers)
+            assert time.monotonic() < give_up, f"{what}: {[part.address for part in ours._parts]}"
+
+    try:
+        play_until(lambda: next(leases) > 8, "worlds start on the simulator that is there")
+        servers.start("a")
+        play_until(lambda: not any(part.is_away for part in ours._parts), "half go to the simulator that was added")
+        assert ours.lost == 0, "nothing was lost on the way"
+        servers.processes["b"].send_signal(signal.SIGTERM)
+        assert servers.processes["b"].wait(60) == 75
+        play_until(lambda: ours._parts[1].address == addresses[0], "all go to the one that is left")
+        assert ours.lost == 1
+        last = next(leases)
+        play_until(lambda: next(leases) > last + 8, "and their episodes start there")
+    finally:
+        ours.close()
 
 
 @pytest.fixture(autouse=True)

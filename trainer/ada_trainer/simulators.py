@@ -229,22 +229,27 @@ class SimulatorSet:
         return _opened(part).timestep()
 
     def _stand_in(self, part: _Part) -> None:
-        """Open a part's worlds where they can be had: with our other simulators first, then with others, then at home.
+        """Open a part's worlds where they can be had, on whatever comes up first.
 
         Raises SimulatorsGoneError if there is none for too long.
         """
-        used = [one.address for one in self._parts if one.connection is not None and not one.is_away]
-        loads = {address: sum(one.count for one in self._parts if one.address == address) for address in used}
-        others = [address for address in self._others if address not in loads]
         give_up, pause = self._clock() + CONNECT_PATIENCE_S, FIRST_PAUSE_S
-        while not self._try_to_open(part, [*sorted(loads, key=loads.__getitem__), *others, part.home]):
+        while not self._try_to_open(part, self._candidates(part)):
             if self._clock() > give_up:
                 raise SimulatorsGoneError(
-                    f"no simulator ({', '.join([*used, *others, part.home])}) served {part.count} worlds for "
+                    f"no simulator ({', '.join(self._candidates(part))}) served {part.count} worlds for "
                     f"{CONNECT_PATIENCE_S:g} s: {self._last_error}"
                 )
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _candidates(self, part: _Part) -> list[str]:
+        """Return where a part may open, in order: our simulators that serve, others, our own that do not, its home."""
+        serving = [one.home for one in self._parts if one.connection is not None and not one.is_away]
+        loads = {home: sum(one.count for one in self._parts if one.address == home) for home in serving}
+        silent = [one.home for one in self._parts if one is not part and one.home not in loads]
+        others = [address for address in self._others if address not in loads and address not in silent]
+        return [*sorted(loads, key=loads.__getitem__), *others, *silent, part.home]
 
     def _try_to_open(self, part: _Part, addresses: Sequence[str]) -> bool:
         for address in addresses:
