@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ada_api.operations import Retention
@@ -174,3 +175,13 @@ def goes_on(here: Machine, generation: int, frames: int, workers: int = 2) -> No
         return progress.generation > generation and progress.frames > frames and progress.workers == workers
 
     here.until(f"{workers} workers go on after generation {generation}", trains)
+
+
+@contextmanager
+def running(machine: Machine) -> Iterator[Machine]:
+    """Start everything; whatever comes, nothing is left of it."""
+    try:
+        machine.start_all()
+        yield machine
+    finally:
+        machine.close()

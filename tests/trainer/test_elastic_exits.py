@@ -5,27 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.trainer.elastic_machine import Machine, committed_frames, one_chain
+from tests.trainer.elastic_machine import Machine, committed_frames, one_chain, running
 
 from ada_trainer.launch import WORKER_RESTARTS
 
 pytestmark = pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
-
-
-@contextmanager
-def running(machine: Machine) -> Iterator[Machine]:
-    try:
-        machine.start_all()
-        yield machine
-    finally:
-        machine.close()
 
 
 def launched(machine: Machine, *changes: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,27 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.trainer.elastic_machine import Machine, commits, committed_frames, goes_on, is_gone, one_chain
+from tests.trainer.elastic_machine import Machine, commits, committed_frames, goes_on, is_gone, one_chain, running
 
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1"),
     pytest.mark.timeout(3600),
 ]
-
-
-@contextmanager
-def running(machine: Machine) -> Iterator[Machine]:
-    try:
-        machine.start_all()
-        yield machine
-    finally:
-        machine.close()
 
 
 def ip(*arguments: str) -> None:
