@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,4 +61,6 @@ class Handler(BaseHTTPRequestHandler):
 
 signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
 host, _, port = os.environ["ADA_CURRICULUM_ADDRESS"].partition(":")
+health = ThreadingHTTPServer((host, 7101), Handler)
+threading.Thread(target=health.serve_forever, daemon=True).start()
 ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
