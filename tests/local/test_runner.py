@@ -8,6 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.timeout(120)  # stand-ins need ten seconds; waiting longer only hides what is wrong
 
+
 def test_a_run_goes_through_its_stages_and_leaves_no_process(make_run):
     run = make_run(stages=2)
     assert run.run() == 0, run.text()

@@ -53,6 +53,7 @@ class Machine:
         number = os.getpid() % 60000
         self.net = net or f"127.{64 + number // 250 % 128}.{number % 250}"
         self.nodes = nodes
+        self.simulators = max(2, nodes)
         self.within = within or {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
@@ -61,7 +62,7 @@ class Machine:
             "ADA_CURRICULUM_ADDRESS": f"{self.net}.1:7001",
             "ADA_RENDEZVOUS_ADDRESS": f"{self.net}.2:7002",
             "ADA_SIMULATOR_ADDRESSES": f"{self.net}.1{{ordinal}}:7003",
-            "ADA_SIMULATOR_COUNT": "2",
+            "ADA_SIMULATOR_COUNT": str(self.simulators),
             "ADA_STORE": (directory / "store").as_uri(),
             "OMP_NUM_THREADS": "1",
         }
@@ -79,7 +80,7 @@ class Machine:
         experiment = ("--experiment", str(self.experiment))
         self.start("rendezvous", 2, "ada_trainer", "rendezvous")
         self.start("curriculum", 1, "ada_curriculum", *experiment)
-        for ordinal in range(2):
+        for ordinal in range(self.simulators):
             self.start(f"simulator-{ordinal}", 10 + ordinal, "ada_sim", "serve", *experiment)
         for node in range(self.nodes):
             self.launch(node)
