@@ -293,7 +293,7 @@ class Committer:
         self._resumed_from = resumed_from
         self._announce = announce
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._running: Future[StoredCheckpoint] | None = None
+        self._running: Future[StoredCheckpoint | None] | None = None
         self.last: StoredCheckpoint | None = None
         self.duration_s = 0.0
         self.commits = self.errors = 0
@@ -311,14 +311,10 @@ class Committer:
         self._running = self._thread.submit(self._commit_and_release, snapshot)
 
     def collect(self) -> None:
-        """Wait for the commit under way. A failed one is logged: the next is due soon, and training goes on."""
+        """Wait for the commit under way."""
         running, self._running = self._running, None
-        if running is None:
-            return
-        try:
-            self.last = running.result()
-        except (CheckpointError, StoreError) as error:
-            logger.error("commit failed, training goes on and it is tried again: %s", error)
+        if running is not None:
+            self.last = running.result() or self.last
 
     def commit_now(
         self,
@@ -353,9 +349,13 @@ class Committer:
         self.collect()
         self._thread.shutdown()
 
-    def _commit_and_release(self, snapshot: Snapshot) -> StoredCheckpoint:
+    def _commit_and_release(self, snapshot: Snapshot) -> StoredCheckpoint | None:
+        """Commit; a commit that failed is only logged: the next is due soon, and training goes on."""
         try:
             return self._commit(snapshot)
+        except (CheckpointError, StoreError) as error:
+            logger.error("commit failed, training goes on and it is tried again: %s", error)
+            return None
         finally:
             snapshot.learner.release()
 
