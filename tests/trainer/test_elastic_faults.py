@@ -134,6 +134,7 @@ def test_a_planned_resize_loses_no_frame(tmp_path: Path) -> None:
         goes_on(here, alone.generation, alone.frames)
         last = [one for one in commits(here) if one.generation == alone.generation][-1]
         assert last.frames >= alone.frames
+        goes_on(here, alone.generation, last.frames)
         began = [line for node in range(2) for line in here.log(node).splitlines() if "goes on from the memory" in line]
         began += [line for node in range(2) for line in here.log(node).splitlines() if "starts from" in line]
         assert any(f"{last.frames}" in line for line in began), "nor does the larger one lose any"
