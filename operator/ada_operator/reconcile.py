@@ -214,8 +214,6 @@ class Reconciler:
         """Do what a plan says: objects, requests, the status if it changed, deletions, events."""
         there = _children(observed)
         for wanted in planned.objects:
-            if wanted.get("keep"):
-                continue  # stays as it is
             await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
         await self._send(found, observed, planned.requests)
         status = planned.status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -394,11 +392,20 @@ def _children(observed: Observed) -> dict[tuple[str, str], Manifest]:
 
 
 def _marked(wanted: Manifest) -> Manifest:
-    """Return a manifest with its own digest as an annotation, so that a field that went away is noticed as well."""
-    digest = names.digest(json.dumps(wanted, sort_keys=True))
+    """Return a manifest with its own digest as an annotation, so that a field that went away is noticed as well.
+
+    A Job's pod template never changes, and what is kept of it has the API server's defaults: it is not digested.
+    """
+    digest = names.digest(json.dumps(_changeable(wanted), sort_keys=True))
     metadata = wanted["metadata"]
     annotations = {**metadata.get("annotations", {}), APPLIED_ANNOTATION: digest}
     return {**wanted, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _changeable(wanted: Manifest) -> Manifest:
+    if wanted["kind"] != "Job":
+        return wanted
+    return {**wanted, "spec": {key: value for key, value in wanted["spec"].items() if key != "template"}}
 
 
 def _token(secret: Manifest | None) -> str | None:

@@ -1,6 +1,6 @@
-"""Experiments that are applied together: each has its first child without a read."""
+"""Experiments that are applied together: each has its first child without a read, and no write is repeated."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -48,8 +48,10 @@ def test_a_new_experiment_is_made_its_first_children_without_asking_for_what_is_
     written: defaultdict[str, list[str]] = defaultdict(list)
     for one in requests:
         if one["verb"] == "patch":
+            assert one["responseStatus"]["code"] == 201, one
             name = "-".join(one["objectRef"]["name"].split("-")[:2])
             written[name].append(f"{one['objectRef']['resource']}/{one['objectRef']['name']}")
     assert len(written) == MANY
     for children in written.values():
         assert children[0].startswith("configmaps/")
+        assert max(Counter(children).values()) == 1, children
