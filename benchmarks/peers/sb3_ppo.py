@@ -1,4 +1,6 @@
-"""Stable-Baselines3's PPO, or sb3-contrib's recurrent one, on a task: `sb3_ppo.py TASK SEED FRAMES`.
+"""Stable-Baselines3's PPO, or sb3-contrib's recurrent one, on a task: `sb3_ppo.py TASK SEED FRAMES [COMMAND ...]`.
+
+The command, if there is one, is of a process that serves the task (tasks.Served); it is told copies and seed.
 
 Settings are the published ones: RL Baselines3 Zoo's for the task where it has any (hyperparams/ppo.yml), else the
 library's defaults, with the 2,048 timesteps of a roll-out (1,024 of the recurrent one) split over 8 copies.
@@ -16,7 +18,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-from tasks import Tally, Task, make
+from tasks import ONE_TRY, Served, Tally, Task, make, tally
 
 COPIES = 8
 
@@ -37,7 +39,7 @@ ZOO = {
     },
 }  # fmt: skip
 NORMALISED = ("doorkey",)  # the zoo's `normalize: true`
-REMEMBERED = ("tmaze", "memory")
+REMEMBERED = ("tmaze", "memory", ONE_TRY)
 
 
 class Copies(VecEnv):
@@ -91,11 +93,11 @@ class UntilSolved(BaseCallback):
 
 
 def main() -> None:
-    name, seed, frames = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    name, seed, frames, command = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     torch.set_num_threads(1)
-    task = make(name, COPIES, seed)
-    tally = Tally(COPIES, task.best)
-    worlds: VecEnv = Copies(task, tally)
+    task = Served([*command, str(COPIES), str(seed)], COPIES) if command else make(name, COPIES, seed)
+    counted = tally(name, COPIES)
+    worlds: VecEnv = Copies(task, counted)
     if name in NORMALISED:
         worlds = VecNormalize(worlds)
     if name in REMEMBERED:
@@ -103,8 +105,10 @@ def main() -> None:
     else:
         settings = ZOO.get(name, {"n_steps": 2048 // COPIES})
         agent = PPO("MlpPolicy", worlds, seed=seed, device="cpu", **settings)
-    agent.learn(frames, callback=UntilSolved(tally))
-    print("solved" if tally.solved_at else "unsolved", tally.solved_at or tally.frames, flush=True)
+    agent.learn(frames, callback=UntilSolved(counted))
+    print("solved" if counted.solved_at else "unsolved", counted.solved_at or counted.frames, flush=True)
+    if isinstance(task, Served):
+        task.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What the studies run is valid and is what they say; their pages say what was run and what was not."""
 
+import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,11 @@ from ada_trainer.networks.agent import AgentNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.results import studies, validation
-from benchmarks.validation import Run
+from benchmarks.validation import Run, settings_of
 
 
 def run(task: str, system: str, seed: int, solved_at: int | None) -> Run:
-    return Run(task, system, seed, solved_at or 1_000, solved_at, [], 10.0 * seed, "{}")
+    return Run(task, system, seed, solved_at or 1_000, solved_at, [], 10.0 * seed, settings_of(task, system))
 
 
 @pytest.mark.parametrize("study", studies.STUDIES)
@@ -88,4 +90,25 @@ def test_the_validations_page_counts_what_was_not_solved_and_names_what_was_not_
     assert "| catch | 0.95 | our Muesli | 100, > 1,000, 300 | 300 | 0.75 | 20 |" in text
     assert "| catch | 0.95 | Stable-Baselines3 | 400, 400, 400 | 400 |  | 20 |" in text
     assert "| tmaze | 0.9 | our PPO | > 1,000, > 1,000 | not solved |  | 15 |" in text
-    assert "Not run: catch our PPO" in text and "memory our Muesli" in text
+    assert "* `catch`: our PPO none\n* `cartpole`" in text
+    assert "* `tmaze`: our Muesli none, our PPO 2, Stable-Baselines3 none" in text
+
+
+def test_the_validations_section_takes_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    page.write_text("# Results\n\n## Before\n\nkept\n\n" + validation.TITLE + "\n\nreplaced\n\n## After\n\nkept too\n")
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for name, done in (
+        ("new", run("catch", "ppo", 1, 100)),
+        ("stale", replace(run("catch", "ppo", 2, 5), settings="")),
+    ):
+        (runs / f"{name}.json").write_text(json.dumps(asdict(done)))
+    validation.write_section(runs, page)
+    text = page.read_text()
+    assert "our PPO | 100 | 100 |" in text and "replaced" not in text
+    assert text.startswith("# Results\n\n## Before\n\nkept\n\n## Validation") and text.endswith(
+        "\n\n## After\n\nkept too\n"
+    )
+    validation.write_section(runs, page)
+    assert page.read_text() == text
