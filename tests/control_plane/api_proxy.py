@@ -1,10 +1,14 @@
-"""A proxy between an operator and the API server whose watches lie, each namespace's in its own way."""
+"""A proxy between operators and the API server: it hears of every write, lies in watches, and has requests fail.
+
+What it does to whom goes by namespace, so many experiments can suffer differently through one proxy.
+"""
 
 import asyncio
 import json
+import random
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,28 +18,72 @@ from aiohttp import web
 
 LATE_S = 3.0
 HELD_BACK = ("authorization", "accept", "content-type", "user-agent")
-EXPIRED = {
-    "kind": "Status",
-    "apiVersion": "v1",
-    "status": "Failure",
-    "code": 410,
-    "reason": "Expired",
-    "message": "old",
-}
+LIES = ("truth", "silent", "dropped", "late", "duplicated", "reordered", "gone")  # what watches do
+FAULTS = ("429", "409", "500", "503", "lost request", "lost answer", "stale list")  # what requests meet
+OF_WATCHES = ("429", "500", "503", "410", "lost request")
+
+
+def refusal(code: int, reason: str = "Injected", message: str = "refused by the test") -> bytes:
+    """Return the Status object of a refusal."""
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
+    return json.dumps({**status, "reason": reason, "message": message}).encode()
+
+
+# Called with namespace, number (from 0) and whether it has landed: before a write is sent, and before it is answered.
+# False: whoever asked is gone; it is not sent, or not answered.
+OnWrite = Callable[[str, int, bool], Awaitable[bool]]
+
+
+async def nothing(namespace: str, number: int, landed: bool) -> bool:
+    """Let a write be."""
+    return True
+
+
+class Faults:
+    """Requests of every verb that go wrong, drawn by a seed; `share` of the reads, twice that of the writes."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        self._random, self._share = random.Random(seed), share
+        self._lists: dict[str, bytes] = {}
+        self.tried: Counter[tuple[str, str]] = Counter()  # by verb and fault
+
+    def draw(self, verb: str, url: str) -> str:
+        """Return what goes wrong with a request; empty if nothing does."""
+        if self._random.random() >= self._share * (1 if verb in ("GET", "WATCH") else 2):
+            return ""
+        fault = self._random.choice(OF_WATCHES if verb == "WATCH" else FAULTS)
+        if fault == "stale list" and (verb != "GET" or url not in self._lists):
+            return ""
+        self.tried[verb, fault] += 1
+        return fault
+
+    def keep(self, url: str, body: bytes) -> None:
+        """Keep a list, to be told again when it is old."""
+        self._lists[url] = body
+
+    def kept(self, url: str) -> bytes:
+        """Return an old list."""
+        return self._lists[url]
 
 
 class ApiProxy:
-    """Forwards everything; events of watches pass through the lie of their namespace."""
+    """Forwards everything, but for what a namespace has to suffer."""
 
-    def __init__(self, kubeconfig: Path, lies: dict[str, str]) -> None:
+    def __init__(
+        self, kubeconfig: Path, lies: Mapping[str, str] | None = None, faults: Mapping[str, Faults] | None = None
+    ) -> None:
         content = yaml.safe_load(kubeconfig.read_text())
         cluster = content["clusters"][0]["cluster"]
-        self.content, self._server, self._lies = content, cluster["server"], lies
+        self.content, self._server = content, cluster["server"]
+        self._lies, self._faults = lies or {}, faults or {}
         self._tls = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self._tls.check_hostname = False
         self.events: Counter[tuple[str, str]] = Counter()  # by lie, and what became of them
-        self.writes = 0  # but for renewals of the lease
-        self.on_write: Callable[[int], None] = lambda number: None
+        self.writes: Counter[str] = Counter()  # that landed, by namespace, but for those of leases
+        self.tries: Counter[str] = Counter()  # the same, and those that did not land
+        self.applied: Counter[tuple[str, str]] = Counter()  # applies that landed, by namespace and path
+        self.reads: Counter[str] = Counter()  # by namespace, but for watches and leases
+        self.on_write: OnWrite = nothing
 
     @asynccontextmanager
     async def running(self, folder: Path) -> AsyncIterator[Path]:
@@ -44,13 +92,13 @@ class ApiProxy:
             self._server, connector=aiohttp.TCPConnector(ssl=self._tls, limit=0), timeout=aiohttp.ClientTimeout(None)
         )
         application = web.Application(client_max_size=1 << 26)
-        application.router.add_route("*", "/{path:.*}", self._forward)
+        application.router.add_route("*", "/{path:.*}", self._serve)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
         cluster = {"name": "test", "cluster": {"server": f"http://{host}:{port}"}}
-        path = folder / "proxy.kubeconfig"
+        path = folder / f"proxy-{port}.kubeconfig"
         path.write_text(json.dumps({**self.content, "clusters": [cluster]}))
         try:
             yield path
@@ -58,24 +106,48 @@ class ApiProxy:
             await runner.cleanup()
             await self._session.close()
 
-    async def _forward(self, request: web.Request) -> web.StreamResponse:
-        headers = {name: value for name, value in request.headers.items() if name.lower() in HELD_BACK}
-        body = await request.read()
-        async with self._session.request(
-            request.method, request.raw_path, headers=headers, data=body or None
-        ) as answer:
-            kept = {name: value for name, value in answer.headers.items() if name in ("Content-Type", "Date")}
-            if "watch" not in request.query or answer.status != 200:
-                found = web.Response(status=answer.status, body=await answer.read(), headers=kept)
-                if request.method != "GET" and answer.status < 400 and "/leases" not in request.path:
-                    self.writes += 1
-                    self.on_write(self.writes)
-                return found
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        parts = request.path.split("/")
+        namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
+        verb = "WATCH" if "watch" in request.query else request.method
+        faults, url = self._faults.get(namespace), request.raw_path
+        fault = faults.draw(verb, url) if faults else ""
+        if fault.isdigit():
+            return web.Response(status=int(fault), body=refusal(int(fault)), content_type="application/json")
+        if fault == "lost request":
+            return _cut_off(request)
+        if faults and fault == "stale list":
+            return web.Response(body=faults.kept(url), content_type="application/json")
+        if verb == "WATCH":
+            return await self._watch(request, namespace)
+        counted = verb != "GET" and "leases" not in parts
+        self.reads[namespace] += verb == "GET" and "leases" not in parts
+        self.tries[namespace] += counted
+        if counted and not await self.on_write(namespace, self.writes[namespace], False):
+            return _cut_off(request)
+        data = await request.read() or None
+        async with self._session.request(verb, url, headers=_headers(request), data=data) as answer:
+            body = await answer.read()
+        if counted and answer.status < 400:
+            self.writes[namespace] += 1
+            self.applied[namespace, request.path] += verb == "PATCH"
+            if not await self.on_write(namespace, self.writes[namespace] - 1, True):
+                return _cut_off(request)
+        if faults and verb == "GET" and request.query:
+            faults.keep(url, body)
+        if fault == "lost answer":
+            return _cut_off(request)
+        kept = {name: value for name, value in answer.headers.items() if name in ("Content-Type", "Date")}
+        return web.Response(status=answer.status, body=body, headers=kept)
+
+    async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
+        async with self._session.get(request.raw_path, headers=_headers(request)) as answer:
+            if answer.status != 200:
+                kind = answer.headers.get("Content-Type", "application/json")
+                return web.Response(status=answer.status, body=await answer.read(), headers={"Content-Type": kind})
             stream = web.StreamResponse(headers={"Content-Type": "application/json"})
             stream.enable_chunked_encoding()
             await stream.prepare(request)
-            parts = request.path.split("/")
-            namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
             with suppress(ConnectionError):  # who watches may go at any time
                 await self._lie(self._lies.get(namespace, "truth"), answer.content, stream)
             return stream
@@ -99,9 +171,21 @@ class ApiProxy:
                     held.append(line)
                     continue
                 case "gone" if number % 3 == 0:
-                    await stream.write(json.dumps({"type": "ERROR", "object": EXPIRED}).encode() + b"\n")
+                    expired = json.loads(refusal(410, "Expired", "old"))
+                    await stream.write(json.dumps({"type": "ERROR", "object": expired}).encode() + b"\n")
                     return
             for one in (line, *held):
                 await stream.write(one)
                 self.events[lie, "told"] += 1
             held.clear()
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    return {name: value for name, value in request.headers.items() if name.lower() in HELD_BACK}
+
+
+def _cut_off(request: web.Request) -> web.StreamResponse:
+    """End the connection without an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)

@@ -56,6 +56,29 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     plane.kubectl.run("delete", "namespace", name, "--wait=false")
 
 
+@pytest.fixture
+def make_spaces(plane: ControlPlane) -> Iterator[Callable[[int, Callable[[str], dict[str, Any]]], list[str]]]:
+    """A function that makes namespaces with an experiment in each."""
+    made: list[str] = []
+
+    def make(number: int, experiment: Callable[[str], dict[str, Any]]) -> list[str]:
+        names = [f"life-{os.getpid()}-{next(SERIAL)}" for _ in range(number)]
+        made.extend(names)
+        plane.kubectl.apply(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names))
+
+        def accounts() -> bool:
+            found = plane.kubectl("get", "serviceaccounts", "--all-namespaces", "--no-headers").splitlines()
+            return {line.split()[0] for line in found} >= set(names)
+
+        wait_until("default service accounts", accounts)
+        plane.kubectl.apply(*map(experiment, names))
+        return names
+
+    yield make
+    if made:
+        plane.kubectl.run("delete", "namespace", *made, "--wait=false")
+
+
 @dataclass
 class OperatorProcess:
     """`ada operator`, with no more rights than it says that it needs."""

@@ -24,6 +24,7 @@ from ada_operator.observed import Manifest
 NAME = "demo"
 FRAMES = {"teacher": 1000, "student": 2000}
 SETTINGS = {f"ConfigMap/{NAME}-experiment"}
+POLL_S = 0.2  # many lives look at one API server
 DEADLINE_S = 900.0 if os.environ.get("ADA_TEST_LONG") else 240.0
 
 
@@ -101,7 +102,7 @@ class Life:
         while not await self._is_over():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{self.namespace} did not end: {json.dumps(self.status, indent=1)}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(POLL_S)
 
     async def _is_over(self) -> bool:
         found = await self.cluster.get(EXPERIMENTS, self.namespace, NAME)

@@ -9,35 +9,13 @@ from typing import Any
 
 from tests.control_plane.life import NAME
 
-from ada_operator.cluster import ApiError, Cluster, load_configuration
+from ada_operator.cluster import ApiError, Cluster
 from ada_operator.curriculum_poll import CurriculumPoll
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Platform
 from ada_operator.reconcile import Reconciler, place
 
 PAUSE_S = 0.15  # between looks
-
-
-class CrashError(BaseException):
-    """The end of an operator; nothing in it may catch this."""
-
-
-class CrashingCluster(Cluster):
-    """A connection whose owner dies at its Nth write: before it is sent, or before its answer is read."""
-
-    def __init__(self, configuration: Any, writes: int | None = None, heard: bool = False) -> None:
-        super().__init__(configuration)
-        self.writes, self.heard, self.done = writes, heard, 0
-
-    async def _write(self, *arguments: Any) -> Any:
-        dies = self.done == self.writes
-        if dies and not self.heard:
-            raise CrashError
-        answer = await super()._write(*arguments)
-        if dies:
-            raise CrashError
-        self.done += 1
-        return answer
 
 
 class PatientCluster(Cluster):
@@ -91,7 +69,7 @@ class FaultyCluster(Cluster):
 
 
 async def lead(cluster: Cluster, url: str, namespace: str) -> None:
-    """Be an operator for one experiment until cancelled, or until its crash; errors are tried again."""
+    """Be an operator for one experiment until cancelled; errors are tried again."""
     poll = CurriculumPoll(url)
     metrics = OperatorMetrics()
     reconciler = Reconciler(cluster, poll, Platform(default_store="file:///store"), metrics, "test")
@@ -103,19 +81,3 @@ async def lead(cluster: Cluster, url: str, namespace: str) -> None:
             await asyncio.sleep(PAUSE_S)
     finally:
         await poll.close()
-
-
-async def crash_and_carry_on(kubeconfig: str, url: str, namespace: str, writes: int | None, heard: bool) -> int:
-    """Be an operator that dies at a write, then the next one, until cancelled; return writes if it is not to die."""
-    cluster = CrashingCluster(await load_configuration(kubeconfig), writes, heard)
-    try:
-        with suppress(CrashError):
-            await lead(cluster, url, namespace)
-    finally:
-        await cluster.close()
-    following = Cluster(await load_configuration(kubeconfig))
-    try:
-        await lead(following, url, namespace)
-    finally:
-        await following.close()
-    return cluster.done

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from tests.cluster.control_plane import has_default_account
 from tests.cluster.processes import start, stop, wait_until
-from tests.control_plane.api_proxy import ApiProxy
+from tests.control_plane.api_proxy import LIES, ApiProxy
 from tests.control_plane.life import Life, Services, experiment, services
 
 from ada_operator.cluster import Cluster, load_configuration
 
-LIES = ("truth", "silent", "dropped", "late", "duplicated", "reordered", "gone")
 AT_REST_S = 12.0  # more than two resyncs
+RESYNC_S = 5
+READS_A_LOOK = 14  # the list of experiments, the experiment, its children by kind, what it names
 KILLED_AT = (40,)  # writes of the operator after which it is killed; the next one waits for the lease
 
 
@@ -49,9 +50,11 @@ async def every_life(plane: Any, lies: dict[str, str], folder: Path) -> tuple[Ap
         environment = {**os.environ, "ADA_CURRICULUM_URL_TEMPLATE": served.url}
         processes = [start(command, folder / "operator.log", environment)]
 
-        def kill(number: int) -> None:
-            if number in KILLED_AT:
+        async def kill(namespace: str, number: int, landed: bool) -> bool:
+            if proxy.writes.total() in KILLED_AT and landed:
                 processes[-1].kill()
+                return False
+            return True
 
         async def start_again() -> None:  # as the kubelet does, also where a slow machine costs it its lease
             while True:
@@ -63,9 +66,13 @@ async def every_life(plane: Any, lies: dict[str, str], folder: Path) -> tuple[Ap
         supervision = asyncio.create_task(start_again())
         try:
             ends = await asyncio.gather(*(one_life(admin, served, namespace) for namespace in lies))
-            writes = proxy.writes
+            writes, before = proxy.writes.total(), proxy.reads.copy()
             await asyncio.sleep(AT_REST_S)
-            assert proxy.writes == writes, "nothing happens, and something is written"
+            assert proxy.writes.total() == writes, "nothing happens, and something is written"
+            reads = {lie: proxy.reads[namespace] - before[namespace] for namespace, lie in lies.items()}
+            print(f"reads of an experiment at rest in {AT_REST_S:.0f} s: {reads}")
+            for lie in ("truth", "silent", "dropped"):  # where nobody is told of changes that are none
+                assert reads[lie] <= (AT_REST_S / RESYNC_S + 1) * READS_A_LOOK, reads
         finally:
             print((folder / "operator.log").read_text()[-3000:])
             supervision.cancel()
@@ -90,6 +97,6 @@ def operator_command(kubeconfig: Path, folder: Path, namespaces: list[str]) -> l
     return [
         *[sys.executable, "-m", "ada_operator.program", "--kubeconfig", str(kubeconfig), "--platform", str(platform)],
         *[f"--namespace={name}" for name in namespaces],
-        *["--lease-namespace", namespaces[0], "--lease-seconds", "30", "--resync-seconds", "5"],
+        *["--lease-namespace", namespaces[0], "--lease-seconds", "30", "--resync-seconds", str(RESYNC_S)],
         *["--host", "127.0.0.1", "--port", "0"],
     ]
