@@ -1,5 +1,6 @@
 """The curriculum program with a configuration that can't work, and its client without a service."""
 
+import math
 import os
 import subprocess
 import sys
@@ -54,3 +55,15 @@ def test_the_client_gives_up_when_its_patience_ends() -> None:
     with pytest.raises(CurriculumUnavailable, match=r"127\.0\.0\.1:1 did not answer GET /v1/progress"):
         client.progress()
     assert pauses == []
+
+
+def test_the_client_gives_up_sooner_when_it_is_told_while_it_waits() -> None:
+    pauses: list[float] = []
+
+    def at_most_s() -> float:
+        return 0.0 if len(pauses) == 3 else math.inf
+
+    client = CurriculumClient("127.0.0.1:1", "token", sleep=pauses.append, at_most_s=at_most_s)
+    with pytest.raises(CurriculumUnavailable, match="within 0 s"):
+        client.progress()
+    assert len(pauses) == 3

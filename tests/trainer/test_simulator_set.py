@@ -146,6 +146,19 @@ def test_without_any_simulator_the_worker_gives_up_and_says_where_it_looked() ->
     ours.close()
 
 
+def test_a_worker_that_is_told_to_stop_meanwhile_waits_less_for_a_simulator() -> None:
+    landscape, pauses = Landscape(), list[float]()
+    landscape.gone = {"a"}
+    ours = SimulatorSet(
+        ("a",), 2, landscape.connect, (), lambda: 20.0 + len(pauses), pauses.append, lambda: 0.0 if pauses[2:] else 99.0
+    )
+    ours.lost = 1  # no longer at the start, where some may take longer
+    with pytest.raises(SimulatorsGoneError, match="for 0 s"):
+        ours.open()
+    assert len(pauses) == 3
+    ours.close()
+
+
 def test_more_workers_than_simulators_share_them_and_stand_ins_are_spread() -> None:
     addresses = ("a", "b", "c")
     assert [own_simulators(addresses, rank, 4) for rank in range(4)] == [("a",), ("b",), ("c",), ("a",)]

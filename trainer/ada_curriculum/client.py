@@ -65,17 +65,20 @@ class CurriculumClient:
         token: str,
         patience_s: float = PATIENCE_S,
         sleep: Callable[[float], None] = time.sleep,
+        at_most_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Connect at the first request.
 
         Args:
             address: `host:port`.
             patience_s: how long a request is tried before CurriculumUnavailable.
+            at_most_s: asked before each further try; may shorten the patience while we wait.
         """
         self.address = address
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._patience_s = patience_s
         self._sleep = sleep
+        self._at_most_s = at_most_s
         self._token = token
         self._line: Line | None = None
         self._connection: http.client.HTTPConnection | None = None
@@ -178,7 +181,7 @@ class CurriculumClient:
 
     def _try(self, what: str, send: Callable[[], bytes]) -> bytes:
         """Send a request until it is answered, refused, or patience ends."""
-        give_up = time.monotonic() + self._patience_s
+        began = time.monotonic()
         pause = FIRST_PAUSE_S
         with self._lock:
             while True:
@@ -189,18 +192,22 @@ class CurriculumClient:
                     self._disconnect()
                     if reused and isinstance(error, http.client.RemoteDisconnected | ConnectionError):
                         continue  # the kept connection was stale; a fresh one may do
-                    if time.monotonic() + pause > give_up:
+                    patience_s = min(self._patience_s, self._at_most_s())
+                    if time.monotonic() + pause > began + patience_s:
                         raise CurriculumUnavailable(
                             f"curriculum service at {self.address} did not answer {what} "
-                            f"within {self._patience_s:g} s: "
+                            f"within {patience_s:g} s: "
                             f"{type(error).__name__}: {error}"
                         ) from error
                 self._sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
+    def _timeout_s(self) -> float:
+        return min(REQUEST_TIMEOUT_S, self._at_most_s())
+
     def _send(self, method: str, path: str, body: bytes | None) -> bytes:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self.address, timeout=REQUEST_TIMEOUT_S)
+            self._connection = http.client.HTTPConnection(self.address, timeout=self._timeout_s())
         self._connection.request(method, path, body, self._headers)
         answer = self._connection.getresponse()
         data = answer.read(MAX_ANSWER_BYTES)
@@ -208,7 +215,7 @@ class CurriculumClient:
 
     def _send_direct(self, kind: int, body: bytes) -> bytes:
         if self._line is None:
-            line = Line(self.address, self._token, REQUEST_TIMEOUT_S, MAX_ANSWER_BYTES)
+            line = Line(self.address, self._token, self._timeout_s(), MAX_ANSWER_BYTES)
             try:
                 _granted("the direct line", *line.welcome)
             except CurriculumError:

@@ -10,12 +10,13 @@ next (commit, stop) are taken together, once an iteration, so no worker waits fo
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -52,6 +53,7 @@ from ada_trainer.stopwatch import Stopwatch
 from ada_trainer.work import Figures, Work, connect_simulator
 
 CURRICULUM_PATIENCE_S = 180.0
+LEAVING_PATIENCE_S = 20.0  # for curriculum and simulators, once we were told to stop: they may be gone for good
 NOT_COMMITTED = -1
 RETRY_COMMIT_S = 30.0  # after one that failed
 LAST_COMMIT_S = 60.0  # for the store to answer once we were told to stop
@@ -132,6 +134,14 @@ def exit_code(error: Exception, told: threading.Event) -> int:
     return EXIT_TROUBLE
 
 
+def once_told(told: threading.Event) -> Callable[[], float]:
+    """Return what says how long others may be waited for.
+
+    With the experiment, everything that a worker needs is deleted at once, and its pod holds its devices until it ends.
+    """
+    return lambda: LEAVING_PATIENCE_S if told.is_set() else math.inf
+
+
 def run(settings: Settings, told: threading.Event) -> int:
     """Join the group, train, and return the exit code."""
     patience_s = float(settings.experiment.spec.failure_policy.stall_seconds)
@@ -144,7 +154,9 @@ def run(settings: Settings, told: threading.Event) -> int:
     # Until here a signal simply ends the process: nothing is to be committed, and waiting for peers can't be ended.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: told.set())
-    client = CurriculumClient(settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S)
+    client = CurriculumClient(
+        settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S, at_most_s=once_told(told)
+    )
     store = open_store(settings.store_uri)
     slots = memory.own_slots(os.environ, group.local_rank)
     kept = memory.newest_kept(slots, settings.rendezvous_id, settings.stage.name)
@@ -202,7 +214,7 @@ class Worker:
         self.told = told
         self.watchdog = watchdog
         connect = connect or connect_simulator(settings.token, start.generation)
-        self.work = Work(settings, group, client, start.generation, self.name, connect)
+        self.work = Work(settings, group, client, start.generation, self.name, connect, once_told(told))
         self.counts = Counts()
         resumed = Lineage(uri=start.uri, digest=start.digest) if start.uri and start.digest else None
         self.committer = Committer(store, settings, start.generation, resumed, self._announce)

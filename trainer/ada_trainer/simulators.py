@@ -5,10 +5,12 @@ its worlds with it, and nothing else: another simulator, if need be one of anoth
 place, and they go home when their simulator answers again. So simulators may come and go while training runs.
 """
 
+import itertools
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,14 +112,16 @@ class SimulatorSet:
         others: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        at_most_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         """Share `worlds` worlds over `homes`; nothing is connected yet.
 
         Args:
             others: simulators that may stand in for a lost one.
+            at_most_s: asked before each further try; may shorten the time that we wait for any simulator.
         """
         self._connect, self._others = connect, tuple(others)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._at_most_s = clock, sleep, at_most_s
         self._parts: list[_Part] = []
         self._joined: TimeStep | None = None
         self._renewed: list[_Part] = []
@@ -233,12 +237,17 @@ class SimulatorSet:
 
         Raises SimulatorsGoneError if there is none for too long.
         """
-        give_up, pause = self._clock() + CONNECT_PATIENCE_S, FIRST_PAUSE_S
-        while not self._try_to_open(part, self._candidates(part)):
-            if self._clock() > give_up:
+        began, pause = self._clock(), FIRST_PAUSE_S
+
+        def is_over(_: object = None) -> bool:
+            return self._clock() > began + min(CONNECT_PATIENCE_S, self._at_most_s())
+
+        # Each of many that are gone costs seconds: patience may end among them.
+        while not self._try_to_open(part, itertools.filterfalse(is_over, self._candidates(part))):
+            if is_over():
                 raise SimulatorsGoneError(
                     f"no simulator ({', '.join(self._candidates(part))}) served {part.count} worlds for "
-                    f"{CONNECT_PATIENCE_S:g} s: {self._last_error}"
+                    f"{min(CONNECT_PATIENCE_S, self._at_most_s()):g} s: {self._last_error}"
                 )
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -251,7 +260,7 @@ class SimulatorSet:
         others = [address for address in self._others if address not in loads and address not in silent]
         return [*sorted(loads, key=loads.__getitem__), *others, *silent, part.home]
 
-    def _try_to_open(self, part: _Part, addresses: Sequence[str]) -> bool:
+    def _try_to_open(self, part: _Part, addresses: Iterable[str]) -> bool:
         for address in addresses:
             try:
                 part.connection, part.address = self._connect(address, part.count), address

@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,9 +59,20 @@ class Work:
     """Collector and learner of one worker."""
 
     def __init__(
-        self, settings: Settings, group: Group, client: CurriculumClient, generation: int, worker: str, connect: Connect
+        self,
+        settings: Settings,
+        group: Group,
+        client: CurriculumClient,
+        generation: int,
+        worker: str,
+        connect: Connect,
+        at_most_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        """Build the networks; nothing is connected yet. Raises ConfigurationError."""
+        """Build the networks; nothing is connected yet. Raises ConfigurationError.
+
+        Args:
+            at_most_s: shortens the time that we wait for simulators.
+        """
         stage, spec = settings.stage, settings.experiment.spec
         self._settings, self._group = settings, group
         self._client, self._generation, self._worker = client, generation, worker
@@ -91,7 +103,7 @@ class Work:
         membership = (settings.simulator_addresses, group.rank, group.world_size)
         self._worlds = share(stage.algorithm.worlds, group.world_size, group.rank)
         self._simulators = SimulatorSet(
-            own_simulators(*membership), self._worlds, connect, other_simulators(*membership)
+            own_simulators(*membership), self._worlds, connect, other_simulators(*membership), at_most_s=at_most_s
         )
         self._collector: Collector | None = None
         self._episodes = 0
