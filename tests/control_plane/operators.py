@@ -68,11 +68,12 @@ class FaultyCluster(Cluster):
         return answer
 
 
-async def lead(cluster: Cluster, url: str, namespace: str) -> None:
+async def lead(cluster: Cluster, url: str, namespace: str, platform: Platform | None = None) -> None:
     """Be an operator for one experiment until cancelled; errors are tried again."""
     poll = CurriculumPoll(url)
     metrics = OperatorMetrics()
-    reconciler = Reconciler(cluster, poll, Platform(default_store="file:///store"), metrics, "test")
+    platform = platform or Platform(default_store="file:///store")
+    reconciler = Reconciler(cluster, poll, platform, metrics, "test")
     try:
         while True:
             with suppress(ApiError):
