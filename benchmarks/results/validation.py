@@ -15,6 +15,10 @@ REMARKS = (
     "Seen before, while ours still took the 500th timestep of `cartpole` for a fall (seed 1, a GRU, else the present",
     "settings): Muesli did not solve it in 150,016 frames and stood at 432, after a fall from 332 to 241 on the way;",
     "PPO solved it at 127,920, with a fall from 428 to 349. Stable-Baselines3 never took it for one.",
+    "",
+    "The recurrent peer is slow: on a crowded machine the update after the first 1,024 frames of `one-try` had not",
+    "ended after 49 processor s. Count on hours for its `tmaze` and `memory`, and on days for its `one-try`, of which",
+    "no run has been seen to end.",
 )
 NAMES = {"muesli": "our Muesli", "ppo": "our PPO", "peer": "Stable-Baselines3"}
 
