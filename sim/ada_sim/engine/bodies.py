@@ -127,6 +127,10 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
         vy *= MAX_SPEED_M_S / speed
         vz *= MAX_SPEED_M_S / speed
 
+    old_x = x
+    old_y = y
+    old_bottom = bottom
+    is_bound = not in_hand and tile_at(t, int(x), int(y)) != WALL  # what leaves a wall's top is given a speed
     to_x = x + vx * TICK_S
     to_y = y + vy * TICK_S
     x, y, floor = move_over(t, x, y, bottom, vx * TICK_S, vy * TICK_S, half_x, half_y, False)
@@ -148,12 +152,38 @@ def move_object(w, t, k, shape, in_hand):  # type: ignore[no-untyped-def]
     if out_x != 0 or out_y != 0:
         stray(w, k)
         w.jumped |= 1 << k
+    elif is_bound:
+        share = affordable(w, k, shape, vx, vy, vz, bottom - old_bottom)
+        if share < 0:  # too slow to get up there
+            x = old_x
+            y = old_y
+            bottom = old_bottom
+            w.supported[k] = ON_TERRAIN if on_terrain else 0
+            share = 0.0
+        vx *= share
+        vy *= share
+        vz *= share
     w.position[k, 0] = x + out_x
     w.position[k, 1] = y + out_y
     w.position[k, 2] = bottom + HALF[shape, 2]
     w.velocity[k, 0] = vx
     w.velocity[k, 1] = vy
     w.velocity[k, 2] = vz
+
+
+@njit(error_model="numpy")
+def affordable(w, k, shape, vx, vy, vz, rise):  # type: ignore[no-untyped-def]
+    """Return the share, up to 1, of a new velocity that object k has the energy for, -1 if not even for the rise, m.
+
+    It has what it had before this tick, a sphere's turning with it: (7/5) v^2 / 2.
+    """
+    along = 0.5 / ROLL_SHARE if shape == SPHERE else 0.5
+    v = w.velocity[k]
+    had = along * (v[0] * v[0] + v[1] * v[1]) + 0.5 * v[2] * v[2] - GRAVITY_M_S2 * rise
+    if had < 0:
+        return -1.0
+    wanted = along * (vx * vx + vy * vy) + 0.5 * vz * vz
+    return math.sqrt(had / wanted) if wanted > had else 1.0
 
 
 @njit(error_model="numpy")
