@@ -113,6 +113,9 @@ def read_refusal(arrays: Mapping[str, np.ndarray]) -> tuple[Reason, str]:
     return Reason(number), take(arrays, "message", np.uint8, (None,)).tobytes().decode(errors="replace")
 
 
+NO_ROWS = np.zeros(0, np.int64)
+
+
 class TimestepWriter:
     """Writes a simulator's timesteps; remembers which worlds the client has the episode's fields of."""
 
@@ -184,6 +187,7 @@ class TimestepReader:
         self._always, parts = described[:number], described[number:]
         self._table = bytes(body[: number * ROW.size])  # of the arrays that every frame has
         self._bytes = sum(place.bytes for place in self._always)
+        self._no_rows: bytes | None = None  # the rest of a good table without fields of the episode
         for place in parts[1:]:
             if not place.name.startswith(PER_EPISODE):
                 raise WireError(f"array {place.name} comes after rows, where only fields of the episode may")
@@ -219,13 +223,12 @@ class TimestepReader:
             lent: the body stays as it is until after the next one is read: long arrays need not be copied.
         """
         table = head.arrays * ROW.size
-        if body[: len(self._table)] != self._table or head.length < table + self._bytes:
+        if bytes(body[: len(self._table)]) != self._table or head.length < table + self._bytes:
             raise self._difference(head, body)
-        parts = views(places(bytes(body[len(self._table) : table])), body[table + self._bytes :], head.place > 0)
-        rows = take(parts, "rows", np.int64, (None,)).copy()  # in shared memory they could still change after the check
-        if rows.size and (rows.min() < 0 or rows.max() >= self._worlds):
-            raise WireError(f"rows holds {rows.min()} to {rows.max()}, must be 0 to {self._worlds - 1}")
-        found = {name: take(parts, name, own.dtype, (len(rows), *own.shape[1:])) for name, own in self._parts.items()}
+        described = bytes(body[len(self._table) : table])
+        rows, found = NO_ROWS, dict[str, np.ndarray]()
+        if described != self._no_rows or head.length > table + self._bytes:
+            rows, found = self._read_rows(described, body[table + self._bytes :], head.place > 0)
         self._scratch[:] = np.frombuffer(body, np.uint8, len(self._block), table)
         for begin, end in self._truths:
             if self._scratch[begin:end].max() > 1:
@@ -241,7 +244,18 @@ class TimestepReader:
         if rows.size:
             for name, own in self._parts.items():
                 own[rows] = found[name]
+        else:
+            self._no_rows = described
         return self.timestep
+
+    def _read_rows(self, table: bytes, data: memoryview, shared: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return of which worlds the fields of the episode are there, and the fields."""
+        parts = views(places(table), data, shared)
+        rows = take(parts, "rows", np.int64, (None,)).copy()  # in shared memory they could still change after the check
+        if rows.size and (rows.min() < 0 or rows.max() >= self._worlds):
+            raise WireError(f"rows holds {rows.min()} to {rows.max()}, must be 0 to {self._worlds - 1}")
+        own = self._parts.items()
+        return rows, {name: take(parts, name, array.dtype, (len(rows), *array.shape[1:])) for name, array in own}
 
     def _difference(self, head: Head, body: memoryview) -> WireError:
         """Return what is wrong with a frame whose table is not the first one's."""

@@ -110,7 +110,7 @@ class OfferedMemory:
 
 
 def _address(piece: memoryview) -> int:
-    return int(np.frombuffer(piece, np.uint8).ctypes.data)
+    return int(np.frombuffer(piece, np.uint8).__array_interface__["data"][0])
 
 
 def accept(offer: Offer) -> SharedMemory:
