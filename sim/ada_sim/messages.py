@@ -37,6 +37,7 @@ ALWAYS, PER_EPISODE = "o/", "e/"
 MAX_MESSAGE_BYTES = 4000
 MAX_TOKEN_BYTES = 1000
 LENT_BYTES = LONG_BYTES  # a field at least as long is not copied: it is read where it was received
+NO_ROWS = np.zeros(0, np.int64)  # no world whose episode's fields are in a frame
 
 
 class Reason(IntEnum):
@@ -111,9 +112,6 @@ def read_refusal(arrays: Mapping[str, np.ndarray]) -> tuple[Reason, str]:
     if number not in Reason.__members__.values():
         raise WireError(f"refusal for the unknown reason {number}")
     return Reason(number), take(arrays, "message", np.uint8, (None,)).tobytes().decode(errors="replace")
-
-
-NO_ROWS = np.zeros(0, np.int64)
 
 
 class TimestepWriter:

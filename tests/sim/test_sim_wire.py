@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,6 +233,25 @@ def test_a_reader_keeps_its_arrays_and_takes_over_what_was_sent():
     assert np.array_equal(own.observation["objects"], second.observation["objects"])
     rows = np.flatnonzero(second.episode_started | (first.active & ~second.active))
     assert np.array_equal(own.observation["goal"][rows], second.observation["goal"][rows])
+
+
+def test_after_a_timestep_without_rows_the_next_is_looked_at_as_closely():
+    rng = np.random.default_rng(0)
+    writer = TimestepWriter(specification(ENVIRONMENT), 1)
+    reader = TimestepReader(*received(writer.frame(timestep(rng, 4))), 4)
+    for _ in range(2):
+        quiet = replace(timestep(rng, 4), episode_started=np.zeros(4, bool), active=np.ones(4, bool))
+        head, body = received(writer.frame(quiet))
+        reader.read(head, body)
+        assert np.array_equal(reader.timestep.reward, quiet.reward)
+    with pytest.raises(WireError, match="1 bytes more than the arrays need"):
+        reader.read(replace(head, length=head.length + 1), memoryview(bytes(body) + b"x"))
+    loud = replace(timestep(rng, 4), episode_started=np.ones(4, bool))
+    sent = through(writer.frame(loud))
+    with pytest.raises(WireError, match="must be 0 to 3"):
+        reader.read(*received(encode(Kind.TIMESTEP, 1, {**sent, "rows": sent["rows"] + 1})))
+    reader.read(*received(encode(Kind.TIMESTEP, 1, sent)))
+    assert np.array_equal(reader.timestep.observation["goal"], loud.observation["goal"])
 
 
 @pytest.mark.parametrize("name", ["reward", "rows", "o/objects", "e/goal"])
