@@ -1,4 +1,4 @@
-"""Experiments whose pods misbehave, all at once, each in a namespace with an operator of its own."""
+"""Experiments side by side, each in a namespace with an operator of its own, and what tests do to their pods."""
 
 import asyncio
 import json
