@@ -1,28 +1,69 @@
-"""A task becomes a row of arrays, checked on the way."""
+"""A task becomes a row of arrays, checked on the way.
+
+Python only lists what the task's objects hold, as numbers; one compiled call checks them and writes the record.
+A task is loaded for each episode, so this is part of what a step costs.
+"""
+
+from array import array
 
 import numpy as np
+from numba import njit
 
 from ada_sim import constants as c
-from ada_sim.engine.packing import pack_terrain
+from ada_sim.engine.packing import pack
 from ada_sim.engine.types import TASK
-from ada_sim.tasks.encoding import encode
+from ada_sim.tasks.encoding import (
+    NEGATED_HIDDEN,
+    NEGATED_NO,
+    NEGATED_YES,
+    NOTHING_HIDDEN,
+    PREDICATE_FIELDS,
+    PREDICATE_FIRST,
+    PREDICATE_HIDDEN_FIRST,
+    PREDICATE_HIDDEN_RULE,
+    TRIGGERS,
+    entities_shown,
+)
 from ada_sim.tasks.task import (
     MAX_RULES,
     MAX_SPAWNS,
     MAX_WORLD_SIZE,
     NUM_OBJECT_TYPES,
     PLAYER_1,
+    Hiding,
     Predicate,
-    ProductionRule,
     Task,
     Tile,
 )
 
 ABOVE_LEVEL_M = np.zeros(len(Tile))  # the surface of each Tile, without a ramp's rise
 ABOVE_LEVEL_M[Tile.WALL], ABOVE_LEVEL_M[Tile.PIT] = c.WALL_HEIGHT_M, -c.PIT_DEPTH_M
-
-HALF_M = [(float(half[0]), float(half[1])) for half in c.HALF]  # along x and y, by shape
 WALL = int(Tile.WALL)
+
+# The numbers of a task, in order: `HEAD`, those of each rule, each player, each object.
+HEAD = 4  # players, size, rules, objects
+RULE = 5  # relation, first, second, negated, how many spawns; those follow
+PLAYER = (
+    4 + 2 * (PLAYER_1 + c.MAX_PLAYERS) + MAX_RULES
+)  # goal; shape and colour each entity is shown as; hiding of rules
+OBJECT = 2  # type, frozen
+NO_NUMBER = 255  # larger than any that is right
+HIDDEN_RULE = 254  # of a rule's hiding: as a whole; else 0 for nothing, n for hidden predicate n - 1
+_NO_HIDING = (0,) * MAX_RULES
+_SPAWNS_AT = TRIGGERS * PREDICATE_FIELDS  # of a rule as it is shown
+
+
+def flat(pairs: list[tuple[int, int]]) -> tuple[int, ...]:
+    """Return these numbers one after the other."""
+    return tuple(number for pair in pairs for number in pair)
+
+
+PLAIN = tuple(flat(entities_shown(player, NOTHING_HIDDEN)) for player in range(c.MAX_PLAYERS))
+PLAINLY = np.array(PLAIN, np.int64)  # the goal hides nothing
+
+# What can be wrong, as `fill_row` tells: kind * PROBLEMS + index; 0 if nothing is.
+CONDITION, SPAWNS, GOAL, TYPE, OBJECT_OUTSIDE, OBJECT_IN_WALL, SPAWN_OUTSIDE, SPAWN_IN_WALL = range(1, 9)
+PROBLEMS = 64
 
 
 def task_row(task: Task, players: int) -> np.ndarray:
@@ -31,102 +72,242 @@ def task_row(task: Task, players: int) -> np.ndarray:
     Raises:
         ValueError: the task breaks a limit of the simulator; says which.
     """
-    check(task, players)
+    check_counts(task, players)
+    size = task.world.size
     rows = np.zeros(1, TASK)
-    row = rows[0]
-    row["present"] = 1
-    row["players"] = players
-    row["size"] = task.world.size
-    fill_terrain(rows, task)
-    count = len(task.objects)
-    row["num_objects"] = count
-    if count:
-        row["kind"][:count] = [item.type for item in task.objects]
-        row["place"][:count] = [(item.x, item.y) for item in task.objects]
-        row["frozen"][:count] = [item.frozen for item in task.objects]
-    for player in range(players):
-        row["spawn"][player] = task.spawns[player]
-        row["goal"][player] = predicate_fields(task.game.goals[player])
-        row["shown_goal"][player], row["shown_rules"][player] = encode(task, player)
-    row["rule"] = -1
-    count = len(task.game.rules)
-    row["num_rules"] = count
-    if count:
-        row["rule"][:count] = [rule_fields(rule) for rule in task.game.rules]
-    row["trial_timesteps"] = task.trial_timesteps
+    rows["tile"][0, :size, :size] = task.world.tiles
+    rows["top"][0, :size, :size] = task.world.levels  # to be heights when the record is filled
+    places = array("d")
+    for spawn in task.spawns[:players]:
+        places.extend(spawn)
+    for item in task.objects:
+        places.extend((item.x, item.y))
+    found = fill_row(rows, task.trial_timesteps, numbers_of(task, players), np.frombuffer(places, np.float64))
+    if found:
+        raise ValueError(f"{name_of(task)}: {problem(task, players, *divmod(found, PROBLEMS))}")
     return rows
 
 
-def rule_fields(rule: ProductionRule) -> tuple[int, ...]:
-    """Return relation, first, second, negated, spawns (-1 for none)."""
-    return *predicate_fields(rule.condition), *rule.spawns, *(-1,) * (MAX_SPAWNS - len(rule.spawns))
+def numbers_of(task: Task, players: int) -> np.ndarray:
+    """Return the task's small numbers, uint8, in the order that `fill_row` reads them; `NO_NUMBER` for what is none."""
+    game = task.game
+    numbers = [players, task.world.size, len(game.rules), len(task.objects)]
+    for rule in game.rules:
+        condition, spawns = rule.condition, rule.spawns
+        numbers += (
+            condition.relation,
+            condition.first,
+            condition.second,
+            condition.negated,
+            len(spawns),
+            *spawns,
+        )
+    for player, (goal, hiding) in enumerate(zip(game.goals[:players], game.hidings[:players], strict=True)):
+        numbers += (goal.relation, goal.first, goal.second, goal.negated)
+        numbers += flat(entities_shown(player, hiding)) if hiding.objects else PLAIN[player]
+        numbers += hiding_of_rules(hiding)
+    for item in task.objects:
+        numbers += (item.type, item.frozen)
+    try:
+        listed = bytes(numbers)
+    except ValueError:
+        listed = bytes(number if 0 <= number < NO_NUMBER else NO_NUMBER for number in numbers)
+    return np.frombuffer(listed, np.uint8)
 
 
-def predicate_fields(predicate: Predicate) -> tuple[int, int, int, int]:
-    """Return relation, first, second, negated."""
-    return int(predicate.relation), predicate.first, predicate.second, int(predicate.negated)
+def hiding_of_rules(hiding: Hiding) -> tuple[int, ...]:
+    """Return what is hidden of each rule: see `HIDDEN_RULE`."""
+    if not hiding.rules and not hiding.predicates:
+        return _NO_HIDING
+    predicates = hiding.predicates
+    return tuple(
+        HIDDEN_RULE if r in hiding.rules else (predicates.index(r) + 1 if r in predicates else 0)
+        for r in range(MAX_RULES)
+    )
 
 
-def fill_terrain(rows: np.ndarray, task: Task) -> None:
-    """Write tiles and heights into the one record of `rows`; the outermost tiles are walls that nothing gets over."""
-    n = task.world.size
-    row = rows[0]
-    tile, top = row["tile"], row["top"]
-    tile[...] = WALL
-    tile[1 : n - 1, 1 : n - 1] = task.world.tiles[1:-1, 1:-1]
-    top[...] = int(task.world.levels.max()) * c.LEVEL_HEIGHT_M + c.BORDER_HEIGHT_M
-    inner = tile[1 : n - 1, 1 : n - 1]
-    top[1 : n - 1, 1 : n - 1] = task.world.levels[1:-1, 1:-1] * c.LEVEL_HEIGHT_M + ABOVE_LEVEL_M[inner]
-    pack_terrain(rows, 0)
+@njit(cache=True, error_model="numpy")
+def fill_row(rows, trial_timesteps, numbers, places):  # type: ignore[no-untyped-def]
+    """Write the one record of `rows`, whose tiles and levels are in place, or return what is wrong with the task.
+
+    Args:
+        rows: TASK [1].
+        numbers: uint8, as `numbers_of` lists them.
+        places: float64, x and y of the players, then of the objects.
+    """
+    t = rows[0]
+    t.present = 1
+    t.players = numbers[0]
+    t.size = numbers[1]
+    t.num_rules = numbers[2]
+    t.num_objects = numbers[3]
+    t.trial_timesteps = trial_timesteps
+    at = HEAD
+    for r in range(MAX_RULES):
+        for field in range(t.rule.shape[1]):
+            t.rule[r, field] = -1
+    entities = PLAYER_1 + t.players
+    for r in range(t.num_rules):
+        if not are_known(numbers, at + 1, entities):
+            return CONDITION * PROBLEMS + r
+        if numbers[at + 4] > MAX_SPAWNS:
+            return SPAWNS * PROBLEMS + r
+        for field in range(4):
+            t.rule[r, field] = numbers[at + field]
+        for n in range(numbers[at + 4]):
+            kind = numbers[at + RULE + n]
+            if kind >= NUM_OBJECT_TYPES:
+                return SPAWNS * PROBLEMS + r
+            t.rule[r, 4 + n] = kind
+        at += RULE + numbers[at + 4]
+    for p in range(t.players):
+        if not are_known(numbers, at + 1, entities):
+            return GOAL * PROBLEMS + p
+        for field in range(4):
+            t.goal[p, field] = numbers[at + field]
+        show(t, p, numbers, at + 4)
+        at += PLAYER
+    found = fill_places(t, numbers, at, places)
+    if found == 0:
+        fill_heights(t)
+        pack(t)
+    return found
 
 
-def check(task: Task, players: int) -> None:
-    """Raise ValueError, naming field and limit, if the simulator can't hold the task."""
-    name = f"task {task.name!r}" if task.name else "task"
-    size = task.world.size
+@njit(error_model="numpy")
+def are_known(numbers, at, entities):  # type: ignore[no-untyped-def]
+    """Say whether the two arguments of a predicate are object types or players of the task."""
+    return numbers[at] < entities and numbers[at + 1] < entities
+
+
+@njit(error_model="numpy")
+def show(t, p, numbers, at):  # type: ignore[no-untyped-def]
+    """Write goal and rules as player p is shown them, as `encoding.encode` says; the goal hides nothing."""
+    hiding = at + 2 * (PLAYER_1 + c.MAX_PLAYERS)
+    goal = t.goal[p]
+    t.shown_goal[p, 0] = NEGATED_YES if goal[3] else NEGATED_NO
+    t.shown_goal[p, 1] = PREDICATE_FIRST + goal[0]
+    for n in range(2):
+        t.shown_goal[p, 2 + 2 * n] = PLAINLY[p, 2 * goal[1 + n]]
+        t.shown_goal[p, 3 + 2 * n] = PLAINLY[p, 2 * goal[1 + n] + 1]
+    for r in range(t.num_rules):
+        rule = t.rule[r]
+        shown = t.shown_rules[p, r]
+        hidden = numbers[hiding + r]
+        if hidden == HIDDEN_RULE:
+            shown[1] = PREDICATE_HIDDEN_RULE
+            continue
+        if hidden:
+            shown[0] = NEGATED_HIDDEN
+            shown[1] = PREDICATE_HIDDEN_FIRST + hidden - 1
+        else:
+            shown[0] = NEGATED_YES if rule[3] else NEGATED_NO
+            shown[1] = PREDICATE_FIRST + rule[0]
+        for n in range(2):
+            shown[2 + 2 * n] = numbers[at + 2 * rule[1 + n]]
+            shown[3 + 2 * n] = numbers[at + 2 * rule[1 + n] + 1]
+        for n in range(MAX_SPAWNS):
+            if rule[4 + n] >= 0:
+                shown[_SPAWNS_AT + 2 * n] = numbers[at + 2 * rule[4 + n]]
+                shown[_SPAWNS_AT + 2 * n + 1] = numbers[at + 2 * rule[4 + n] + 1]
+
+
+@njit(error_model="numpy")
+def fill_places(t, numbers, at, places):  # type: ignore[no-untyped-def]
+    """Write where players and objects begin, and what these are, or return what is wrong with that."""
+    for n in range(t.num_objects):
+        kind = numbers[at + OBJECT * n]
+        if kind >= NUM_OBJECT_TYPES:
+            return TYPE * PROBLEMS + n
+        x = places[2 * (t.players + n)]
+        y = places[2 * (t.players + n) + 1]
+        shape = kind // 3
+        if not is_inside(t, x, y, c.HALF[shape, 0], c.HALF[shape, 1]):
+            return OBJECT_OUTSIDE * PROBLEMS + n
+        if t.tile[int(x), int(y)] == WALL:
+            return OBJECT_IN_WALL * PROBLEMS + n
+        t.kind[n] = kind
+        t.frozen[n] = numbers[at + OBJECT * n + 1] != 0
+        t.place[n, 0] = x
+        t.place[n, 1] = y
+    for p in range(t.players):
+        x = places[2 * p]
+        y = places[2 * p + 1]
+        if not is_inside(t, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M):
+            return SPAWN_OUTSIDE * PROBLEMS + p
+        if t.tile[int(x), int(y)] == WALL:
+            return SPAWN_IN_WALL * PROBLEMS + p
+        t.spawn[p, 0] = x
+        t.spawn[p, 1] = y
+    return 0
+
+
+@njit(error_model="numpy")
+def is_inside(t, x, y, half_x, half_y):  # type: ignore[no-untyped-def]
+    """Say whether a body at (x, y) fits between the border walls."""
+    return (1 + half_x <= x <= t.size - 1 - half_x) and (1 + half_y <= y <= t.size - 1 - half_y)
+
+
+@njit(error_model="numpy")
+def fill_heights(t):  # type: ignore[no-untyped-def]
+    """Turn levels into heights of surfaces; the outermost tiles become walls that nothing gets over, as all beyond."""
+    last = t.size - 1
+    highest = t.top[0, 0]
+    for i in range(t.size):
+        for j in range(t.size):
+            highest = max(highest, t.top[i, j])
+    border = highest * c.LEVEL_HEIGHT_M + c.BORDER_HEIGHT_M
+    for i in range(MAX_WORLD_SIZE):
+        for j in range(MAX_WORLD_SIZE):
+            if 0 < i < last and 0 < j < last:
+                t.top[i, j] = t.top[i, j] * c.LEVEL_HEIGHT_M + ABOVE_LEVEL_M[t.tile[i, j]]
+            else:
+                t.tile[i, j] = WALL
+                t.top[i, j] = border
+
+
+def check_counts(task: Task, players: int) -> None:
+    """Raise ValueError, naming field and limit, if the task has more or less of something than the simulator holds."""
+    size, game, timesteps = task.world.size, task.game, task.trial_timesteps
     limits = (
         ("world.size", size, 4, MAX_WORLD_SIZE),
         ("objects", len(task.objects), 0, c.MAX_OBJECTS),
-        ("game.rules", len(task.game.rules), 0, MAX_RULES),
+        ("game.rules", len(game.rules), 0, MAX_RULES),
         ("spawns", len(task.spawns), players, c.MAX_PLAYERS),
-        ("game.goals", len(task.game.goals), players, c.MAX_PLAYERS),
-        ("game.hidings", len(task.game.hidings), players, c.MAX_PLAYERS),
-        ("trial_timesteps", task.trial_timesteps, 1, 10_000),
+        ("game.goals", len(game.goals), players, c.MAX_PLAYERS),
+        ("game.hidings", len(game.hidings), players, c.MAX_PLAYERS),
+        ("trial_timesteps", timesteps, 1, 10_000),
     )
     for field, value, low, high in limits:
         if not low <= value <= high:
-            raise ValueError(f"{name}: {field} is {value}, must be {low} to {high}")
-    for field, array in (("world.tiles", task.world.tiles), ("world.levels", task.world.levels)):
-        if array.shape != (size, size):
-            raise ValueError(f"{name}: {field} has shape {array.shape}, must be {(size, size)}")
-    entities = PLAYER_1 + players
-    for index, rule in enumerate(task.game.rules):
-        if not are_known(rule.condition, entities):
-            raise ValueError(f"{name}: game.rules[{index}].condition: {unknown(rule.condition, players)}")
-        spawns = rule.spawns
-        if spawns and not (len(spawns) <= MAX_SPAWNS and min(spawns) >= 0 and max(spawns) < NUM_OBJECT_TYPES):
-            raise ValueError(
-                f"{name}: game.rules[{index}].spawns is {spawns}, must be at most {MAX_SPAWNS} object types"
-            )
-    for index, goal in enumerate(task.game.goals[:players]):
-        if not are_known(goal, entities):
-            raise ValueError(f"{name}: game.goals[{index}]: {unknown(goal, players)}")
-    tiles = task.world.tiles.tolist()
-    for index, item in enumerate(task.objects):
-        if not 0 <= item.type < NUM_OBJECT_TYPES:
-            raise ValueError(f"{name}: objects[{index}].type is {item.type}, must be 0 to {NUM_OBJECT_TYPES - 1}")
-        problem = wrong_place(tiles, item.x, item.y, *HALF_M[item.type // 3])
-        if problem:
-            raise ValueError(f"{name}: objects[{index}] at ({item.x}, {item.y}) is {problem}")
-    for index, (x, y) in enumerate(task.spawns[:players]):
-        problem = wrong_place(tiles, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M)
-        if problem:
-            raise ValueError(f"{name}: spawns[{index}] at ({x}, {y}) is {problem}")
+            raise ValueError(f"{name_of(task)}: {field} is {value}, must be {low} to {high}")
+    for field, values in (("world.tiles", task.world.tiles), ("world.levels", task.world.levels)):
+        if values.shape != (size, size):
+            raise ValueError(f"{name_of(task)}: {field} has shape {values.shape}, must be {(size, size)}")
 
 
-def are_known(predicate: Predicate, entities: int) -> bool:
-    """Say whether both arguments are object types or players of the task."""
-    return 0 <= predicate.first < entities and 0 <= predicate.second < entities
+def name_of(task: Task) -> str:
+    """Return what errors call the task."""
+    return f"task {task.name!r}" if task.name else "task"
+
+
+def problem(task: Task, players: int, kind: int, index: int) -> str:
+    """Say what `fill_row` found: field, value and limit."""
+    inside = f"not inside the border walls of a world of size {task.world.size}"
+    if kind == CONDITION:
+        return f"game.rules[{index}].condition: {unknown(task.game.rules[index].condition, players)}"
+    if kind == SPAWNS:
+        spawns = task.game.rules[index].spawns
+        return f"game.rules[{index}].spawns is {spawns}, must be at most {MAX_SPAWNS} object types"
+    if kind == GOAL:
+        return f"game.goals[{index}]: {unknown(task.game.goals[index], players)}"
+    if kind == TYPE:
+        return f"objects[{index}].type is {task.objects[index].type}, must be 0 to {NUM_OBJECT_TYPES - 1}"
+    if kind in (OBJECT_OUTSIDE, OBJECT_IN_WALL):
+        item = task.objects[index]
+        return f"objects[{index}] at ({item.x}, {item.y}) is {inside if kind == OBJECT_OUTSIDE else 'inside a wall'}"
+    x, y = task.spawns[index]
+    return f"spawns[{index}] at ({x}, {y}) is {inside if kind == SPAWN_OUTSIDE else 'inside a wall'}"
 
 
 def unknown(predicate: Predicate, players: int) -> str:
@@ -134,11 +315,3 @@ def unknown(predicate: Predicate, players: int) -> str:
     known = 0 <= predicate.first < PLAYER_1 + players
     entity = predicate.second if known else predicate.first
     return f"argument {entity} is neither an object type nor one of {players} players"
-
-
-def wrong_place(tiles: list[list[int]], x: float, y: float, half_x: float, half_y: float) -> str | None:
-    """Say what is wrong with a body's place, if anything: it must fit at (x, y) between the walls."""
-    size = len(tiles)
-    if not (1 + half_x <= x <= size - 1 - half_x and 1 + half_y <= y <= size - 1 - half_y):
-        return f"not inside the border walls of a world of size {size}"
-    return "inside a wall" if tiles[int(x)][int(y)] == WALL else None

@@ -14,7 +14,12 @@ SIDES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.int64)  # east, west, no
 @njit(cache=True, error_model="numpy")
 def pack_terrain(tasks, n):  # type: ignore[no-untyped-def]
     """Write the packed terrain of task n of `tasks` (TASK [N]) from its `tile` and `top`; the border is walls."""
-    t = tasks[n]
+    pack(tasks[n])
+
+
+@njit(error_model="numpy")
+def pack(t):  # type: ignore[no-untyped-def]
+    """Write the packed terrain of a task."""
     pack_cells(t)
     pack_ways(t)
     pack_around(t)

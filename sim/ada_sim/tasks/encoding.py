@@ -60,7 +60,7 @@ TRIGGERS = 3
 GOAL_FIELD_SIZES = (NUM_NEGATED, NUM_PREDICATES, NUM_SHAPES, NUM_COLOURS, NUM_SHAPES, NUM_COLOURS)
 RULE_FIELD_SIZES = GOAL_FIELD_SIZES * TRIGGERS + (NUM_SHAPES, NUM_COLOURS) * MAX_SPAWNS
 
-_NOTHING_HIDDEN = Hiding()
+NOTHING_HIDDEN = Hiding()
 _UNUSED_TRIGGERS = (0,) * PREDICATE_FIELDS * (TRIGGERS - 1)
 _NO_SPAWNS = (0, 0) * MAX_SPAWNS
 _HIDDEN_RULE = (0, PREDICATE_HIDDEN_RULE, *(0,) * (len(RULE_FIELD_SIZES) - 2))
@@ -75,7 +75,7 @@ def encode(task: Task, player: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what `player` (0 or 1) is shown: goal, int8 [6], and rules, int8 [16, 26]."""
     hiding = task.game.hidings[player]
     goal = task.game.goals[player]
-    shown = _entities(player, hiding)
+    shown = entities_shown(player, hiding)
     rows = [
         _HIDDEN_RULE if index in hiding.rules else _rule_fields(rule, index, shown, hiding)
         for index, rule in enumerate(task.game.rules)
@@ -83,10 +83,10 @@ def encode(task: Task, player: int) -> tuple[np.ndarray, np.ndarray]:
     rules = np.zeros((MAX_RULES, len(RULE_FIELD_SIZES)), np.int8)
     if rows:
         rules[: len(rows)] = rows
-    return np.array(_predicate_fields(goal, _entities(player, _NOTHING_HIDDEN)), np.int8), rules
+    return np.array(_predicate_fields(goal, entities_shown(player, NOTHING_HIDDEN)), np.int8), rules
 
 
-def _entities(player: int, hiding: Hiding) -> list[tuple[int, int]]:
+def entities_shown(player: int, hiding: Hiding) -> list[tuple[int, int]]:
     """Return shape and colour as which each entity is shown."""
     shown = list(_SHOWN)
     for number, hidden in enumerate(hiding.objects):
