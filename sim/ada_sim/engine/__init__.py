@@ -21,7 +21,7 @@ KEPT_S = 7 * 24 * 3600.0
 def _sources_digest() -> str:
     package = Path(__file__).parent.parent
     digest = hashlib.sha256(numba_version.encode())
-    shared = [package / "constants.py", package / "tasks" / "task.py"]
+    shared = [package / "constants.py", package / "tasks" / "task.py", package / "tasks" / "encoding.py"]
     drawing = [package / "render" / name for name in ("bodies.py", "first_person.py", "palette.py")]
     for path in sorted([*package.glob("engine/*.py"), *drawing, *shared]):
         digest.update(path.read_bytes())
