@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +23,27 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from ada_api.stages import CheckpointReference
 from ada_trainer import resuming
+from ada_trainer.elastic import predecessors
 from ada_trainer.elastic import watchdog as watchdogs
-from ada_trainer.elastic.agent import MeetingBrokenError, TrainerAgent, leave_out_call_stacks, remaining_restarts
+from ada_trainer.elastic.agent import (
+    MeetingBrokenError,
+    TrainerAgent,
+    is_left_out,
+    leave_out_call_stacks,
+    remaining_restarts,
+)
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.processes import own_address, split_address
 from ada_trainer.elastic.verdict import agent_exit_code
 from ada_trainer.elastic.watchdog import Listener, StepClock, Watchdog, watched
-from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_REGROUP, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
+from ada_trainer.exits import (
+    EXIT_CONFIGURATION,
+    EXIT_REGROUP,
+    EXIT_STOPPED,
+    EXIT_TROUBLE,
+    ConfigurationError,
+    RegroupError,
+)
 from ada_trainer.metrics import NodePage, WorkerMetrics, answer
 from ada_trainer.settings import add_arguments, node_bounds, read_settings, simulator_addresses, to_arguments
 from ada_trainer.simulators import own_simulators, share
@@ -80,6 +96,59 @@ def test_a_node_that_is_slow_to_join_needs_no_walk_through_the_stack_for_it(monk
     parameters = RendezvousParameters("c10d", f"127.0.0.1:{server.port}", "x", 1, 1, "127.0.0.1", is_host="0")
     met = get_rendezvous_handler(parameters).next_rendezvous()
     assert (met.rank, met.world_size) == (0, 1)
+
+
+def test_a_node_whose_heartbeat_is_late_knows_that_it_was_taken_for_dead() -> None:
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    quick = {"is_host": "0", "last_call_timeout": 1, "keep_alive_interval": 1, "keep_alive_max_attempt": 2}
+    parameters = RendezvousParameters("c10d", f"127.0.0.1:{server.port}", "x", 1, 2, "127.0.0.1", **quick)
+    late = get_rendezvous_handler(parameters)
+    assert late.next_rendezvous().world_size == 1
+    assert not is_left_out(late)
+    late._stop_heartbeats()
+    time.sleep(2.5)
+    assert late.num_nodes_waiting() == 0, "torch itself says nothing of it"
+    assert is_left_out(late)
+    assert late.next_rendezvous().world_size == 1
+    assert not is_left_out(late)
+
+
+class Passing:
+    """Time that passes only in sleep; each second of it does something."""
+
+    def __init__(self, each: Callable[[float], None]) -> None:
+        self.now, self._each = 0.0, each
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self._each(self.now)
+
+
+def took_over_after(kept: int, beats_until: float) -> float:
+    """Return when a new group took over from one of two workers in generation 3, which beats until a time."""
+    store = HashStore()
+    predecessors.announce(Group(world_size=2, rendezvous=store, name="before"), 3)
+    passing = Passing(lambda now: store.set("before/beat/1", str(min(now, beats_until))))
+    new = Group(rendezvous=store, name="after")
+    predecessors.wait_until_gone(new, kept, silence_s=10.0, patience_s=60.0, clock=passing.clock, sleep=passing.sleep)
+    return passing.now
+
+
+def test_who_comes_takes_over_once_the_workers_before_are_silent_unless_it_has_what_they_had() -> None:
+    assert took_over_after(kept=3, beats_until=1000.0) == 0.0
+    assert 10.0 < took_over_after(kept=2, beats_until=0.0) <= 11.5
+    assert 30.0 < took_over_after(kept=0, beats_until=20.0) <= 31.5
+    with pytest.raises(RegroupError, match="generation 3 of 2 workers lives"):
+        took_over_after(kept=0, beats_until=1000.0)
+
+
+def test_nobody_is_waited_for_where_nobody_trained_before() -> None:
+    predecessors.announce(Group(), 1)  # no group, nothing to tell
+    predecessors.wait_until_gone(Group(), 0)
+    predecessors.wait_until_gone(Group(rendezvous=HashStore()), 0, sleep=lambda _: pytest.fail("there is no one"))
 
 
 def test_a_peer_is_silent_when_its_beat_stands_still() -> None:

@@ -115,6 +115,29 @@ def test_two_of_four_nodes_die_at_once_the_leader_among_them(tmp_path: Path) -> 
         one_chain(here)
 
 
+def test_a_node_that_is_taken_for_dead_while_its_worker_trains_is_not_taken_over_from(tmp_path: Path) -> None:
+    with running(Machine(tmp_path, 10**9, commit_every_s=3600, nodes=2)) as here:
+        here.until("two workers train", lambda: here.progress().workers == 2)
+        here.processes["node-1"].send_signal(signal.SIGTERM)
+        assert here.wait("node-1") == 75
+        here.until("one worker trains", lambda: here.progress().workers == 1)
+        alone = here.progress()
+        here.until("it has something to lose", lambda: here.progress().frames > alone.frames + 2000)
+
+        here.processes["node-0"].send_signal(signal.SIGSTOP)  # its agent gets no processor time, its worker does
+        here.launch(1)
+        met = "node 0 of 1 met the others"
+        here.until("who came meets alone", lambda: met in here.log(1).rpartition("waiting for the group")[2])
+        time.sleep(20)  # in which it would have taken over
+        assert here.progress().generation == alone.generation
+        at = here.progress().frames
+        here.processes["node-0"].send_signal(signal.SIGCONT)
+        here.until("both meet", lambda: here.progress().workers == 2)
+        assert here.progress().frames >= at, "no frame is lost, though nothing was committed since"
+        assert "took this node for dead" in here.log(0)
+        goes_on(here, alone.generation, at)
+
+
 def test_a_planned_resize_loses_no_frame(tmp_path: Path) -> None:
     with running(Machine(tmp_path, 10**9, commit_every_s=3600)) as here:
         here.until("two workers train", lambda: here.progress().workers == 2 and here.progress().frames > 400)

@@ -32,7 +32,7 @@ from ada_trainer import resuming, run_record
 from ada_trainer.captures import Capture, Captures
 from ada_trainer.checkpoint import Committer, Restored, Snapshot, history_bytes
 from ada_trainer.elastic import group as groups
-from ada_trainer.elastic import memory
+from ada_trainer.elastic import memory, predecessors
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.verdict import leave_verdict
 from ada_trainer.elastic.watchdog import Watchdog
@@ -146,11 +146,16 @@ def run(settings: Settings, told: threading.Event) -> int:
     """Join the group, train, and return the exit code."""
     patience_s = float(settings.experiment.spec.failure_policy.stall_seconds)
     group = groups.join(settings.rendezvous_address, settings.rendezvous_id, os.environ)
+    slots = memory.own_slots(os.environ, group.local_rank)
+    kept = memory.newest_kept(slots, settings.rendezvous_id, settings.stage.name)
     watchdog = None
     if group.membership is not None:
         watchdog = Watchdog(group.membership, group.rank, group.world_size, patience_s)
         watchdog.start()
         groups.connect(group, patience_s)
+        newest = group.greatest(kept.mark.generation if kept is not None else 0)
+        if group.is_leader:
+            predecessors.wait_until_gone(group, newest)
     # Until here a signal simply ends the process: nothing is to be committed, and waiting for peers can't be ended.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: told.set())
@@ -158,8 +163,6 @@ def run(settings: Settings, told: threading.Event) -> int:
         settings.curriculum_address, settings.token, CURRICULUM_PATIENCE_S, at_most_s=once_told(told)
     )
     store = open_store(settings.store_uri)
-    slots = memory.own_slots(os.environ, group.local_rank)
-    kept = memory.newest_kept(slots, settings.rendezvous_id, settings.stage.name)
     start = resuming.agree_on_start(settings, group, store, client, kept)
     if group.is_leader:
         record_run(settings, store, start.generation)

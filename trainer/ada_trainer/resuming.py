@@ -19,6 +19,7 @@ from ada_curriculum.client import CurriculumClient
 from ada_curriculum.manifest import CheckpointError, StoredCheckpoint, list_checkpoints, open_checkpoint
 from ada_curriculum.store import ObjectStore, StoreError
 from ada_trainer import checkpoint as checkpoints
+from ada_trainer.elastic import predecessors
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.memory import Kept, Mark
 from ada_trainer.exits import ConfigurationError, RegroupError
@@ -90,6 +91,7 @@ def decide_start(
     committed = list_or_trust_memory(store, stage, known, marks)
     generation = 1 + max([known.generation, *(one.manifest.generation for one in committed)])
     client.register(stage, generation, group.world_size)
+    predecessors.announce(group, generation)
     since = rolled_back_at(settings, group, generation)
     holder = None if since is None else choose_holder(marks, committed, since)
     if holder is not None and (survivor := survivors[holder]) is not None:

@@ -85,6 +85,10 @@ class TrainerAgent(LocalElasticAgent):
             codes = {failure.exitcode for failure in result.failures.values()}
             self._remaining_restarts = remaining_restarts(self._remaining_restarts, codes)
             self._restarts["regrouped" if asks_to_regroup(codes) else "failed"] += 1
+        elif result.state is WorkerState.HEALTHY and is_left_out(worker_group.spec.rdzv_handler):
+            logger.warning("the others took this node for dead, its heartbeat came too late; meeting them again")
+            self._restarts["regrouped"] += 1
+            self._restart_workers(worker_group)
         return result
 
 
@@ -102,6 +106,13 @@ def forget(handler: RendezvousHandler | None) -> None:
     """Let the others forget this node as it was at a meeting; closing the meeting would end it for all of them."""
     if isinstance(handler, dynamic_rendezvous.DynamicRendezvousHandler):
         handler._stop_heartbeats()
+
+
+def is_left_out(handler: RendezvousHandler) -> bool:
+    """Return whether the others go on without this node, as of the last time that the shared state was read."""
+    if not isinstance(handler, dynamic_rendezvous.DynamicRendezvousHandler):
+        return False
+    return handler._this_node not in handler._state_holder.state.participants
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

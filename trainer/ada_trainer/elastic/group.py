@@ -32,6 +32,7 @@ class Group:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rendezvous: Store | None = None  # keys of this rendezvous id, kept over memberships
     membership: Store | None = None  # keys of this membership alone
+    name: str = ""  # of this membership
 
     @property
     def is_leader(self) -> bool:
@@ -116,7 +117,8 @@ def join(rendezvous_address: str, rendezvous_id: str, environment: Mapping[str, 
     try:
         store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=STORE_TIMEOUT_S))
         rendezvous = PrefixStore(f"ada/{rendezvous_id}", store)
-        membership = PrefixStore(environment[MEMBERSHIP_VARIABLE], rendezvous)
+        name = environment[MEMBERSHIP_VARIABLE]
+        membership = PrefixStore(name, rendezvous)
         device = torch.device("cpu")
         if torch.cuda.is_available():
             device = torch.device("cuda", local_rank)
@@ -125,7 +127,7 @@ def join(rendezvous_address: str, rendezvous_id: str, environment: Mapping[str, 
         membership.wait([f"here/{peer}" for peer in range(world_size)], timedelta(seconds=JOIN_S))
     except (RuntimeError, ValueError) as error:
         raise RegroupError(f"could not join the group of {world_size}: {str(error).splitlines()[0]}") from error
-    return Group(rank, world_size, local_rank, device, rendezvous, membership)
+    return Group(rank, world_size, local_rank, device, rendezvous, membership, name)
 
 
 def connect(group: Group, timeout_s: float) -> None:

@@ -33,6 +33,11 @@ def watched(rank: int, world_size: int) -> list[int]:
     return [(rank + step) % world_size for step in range(1, min(WATCHED, world_size - 1) + 1)]
 
 
+def beat_of(store: Store, rank: int) -> bytes:
+    """Return the newest beat of a worker in the store of its membership; nothing if it has not beaten yet."""
+    return store.get(f"beat/{rank}") if store.check([f"beat/{rank}"]) else b""
+
+
 @dataclass
 class Listener:
     """When each peer was last heard; pure but for what it is told."""
@@ -112,16 +117,16 @@ class Watchdog:
         self._steps.step(self._clock())
 
     def stop(self) -> None:
-        """Stop watching; the process is about to end well."""
+        """Stop judging. Beats go on until the process ends: nobody takes over while it commits."""
         self._over.set()
-        for thread in (self._beats, self._thread):
-            if thread.is_alive():
-                thread.join(timeout=5 * BEAT_S)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5 * BEAT_S)
 
     def _beat(self) -> None:
         """Beat and listen until the store is lost. A store that can't be reached may keep this waiting for long."""
         beats = 0
-        while not self._over.wait(BEAT_S):
+        while True:
+            time.sleep(BEAT_S)
             beats += 1
             try:
                 self._exchange(beats)
@@ -136,8 +141,8 @@ class Watchdog:
         if now - self._exchanged_at > self._listener.silence_s / 2:
             self._listener.forgive(now)  # nobody could be heard; they need a moment too, to reach the store again
         for peer in self._peers:
-            if self._store.check([f"beat/{peer}"]):
-                self._listener.hear(peer, self._store.get(f"beat/{peer}"), self._clock())
+            if beat := beat_of(self._store, peer):
+                self._listener.hear(peer, beat, self._clock())
         self._exchanged_at = self._clock()
 
     def _judge(self) -> None:

@@ -1,0 +1,73 @@
+"""The membership that trained last. Who has nothing of it in memory must not take over from it while it lives.
+
+A node counts as dead in torch's rendezvous when its agent has been silent for 5 s, which an agent that gets no
+processor time can be while its workers train. Whoever came then would meet alone and go on from the last commit, and
+what was trained since would be lost. So it waits until their workers are silent too. The agent that was left out
+notices (`agent.is_left_out`) and comes to meet, with everything in memory.
+"""
+
+import json
+import time
+from collections.abc import Callable
+
+from torch._C._distributed_c10d import PrefixStore
+
+from ada_trainer.elastic.group import Group
+from ada_trainer.elastic.names import TRAINING_KEY
+from ada_trainer.elastic.watchdog import BEAT_S, SILENCE_S, WATCHED, Listener, beat_of
+from ada_trainer.exits import RegroupError
+
+PATIENCE_S = 60.0  # before this group meets anew, with whoever has come meanwhile
+
+
+def announce(group: Group, generation: int) -> None:
+    """Tell those who come later that this membership trains; for the leader. Raises RegroupError."""
+    if group.rendezvous is None:
+        return
+    last = {"membership": group.name, "workers": group.world_size, "generation": generation}
+    try:
+        group.rendezvous.set(TRAINING_KEY, json.dumps(last))
+    except RuntimeError as error:
+        raise RegroupError(f"the rendezvous store is lost: {str(error).splitlines()[0]}") from error
+
+
+def wait_until_gone(
+    group: Group,
+    kept: int,
+    silence_s: float = SILENCE_S,
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait until the workers that trained last are silent, unless this group has a snapshot of theirs.
+
+    Args:
+        kept: the newest generation of which a worker of this group has a snapshot in memory; 0 if none has.
+        silence_s: without a beat of any of them.
+
+    Raises:
+        RegroupError: they live, or the rendezvous store is lost.
+    """
+    if group.rendezvous is None:
+        return
+    try:
+        if not group.rendezvous.check([TRAINING_KEY]):
+            return
+        last = json.loads(group.rendezvous.get(TRAINING_KEY))
+        if kept >= last["generation"]:
+            return
+        theirs = PrefixStore(last["membership"], group.rendezvous)
+        ranks = range(min(WATCHED, last["workers"]))
+        listener, began = Listener(silence_s), clock()
+        while clock() - began < patience_s:
+            for rank in ranks:
+                listener.hear(rank, beat_of(theirs, rank), clock())
+            if len(listener.silent(clock())) == len(ranks):
+                return
+            sleep(BEAT_S / 2)
+    except RuntimeError as error:
+        raise RegroupError(f"the rendezvous store is lost: {str(error).splitlines()[0]}") from error
+    raise RegroupError(
+        f"generation {last['generation']} of {last['workers']} workers lives, though its nodes were taken for dead; "
+        f"waited {patience_s:g} s for them to meet"
+    )
