@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from torch.distributed import HashStore, TCPStore
+from torch.distributed import HashStore, PrefixStore, TCPStore
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.rendezvous import RendezvousParameters, dynamic_rendezvous
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
@@ -127,9 +127,10 @@ class Passing:
         self._each(self.now)
 
 
-def took_over_after(kept: int, beats_until: float) -> float:
-    """Return when a new group took over from one of two workers in generation 3, which beats until a time."""
+def took_over_after(kept: int, beats_until: float, other: str = "1") -> float:
+    """Return when a new group took over from two workers of generation 3; one beats until a time, the other did."""
     store = HashStore()
+    store.set("before/beat/0", other)
     predecessors.announce(Group(world_size=2, rendezvous=store, name="before"), 3)
     passing = Passing(lambda now: store.set("before/beat/1", str(min(now, beats_until))))
     new = Group(rendezvous=store, name="after")
@@ -143,6 +144,17 @@ def test_who_comes_takes_over_once_the_workers_before_are_silent_unless_it_has_w
     assert 30.0 < took_over_after(kept=0, beats_until=20.0) <= 31.5
     with pytest.raises(RegroupError, match="generation 3 of 2 workers lives"):
         took_over_after(kept=0, beats_until=1000.0)
+
+
+def test_a_worker_that_ended_in_order_is_not_waited_for() -> None:
+    store = HashStore()
+    watchdog = Watchdog(PrefixStore("before", store), 0, 1, patience_s=60.0)
+    watchdog.start()
+    watchdog.stop()
+    watchdog.leave()
+    predecessors.announce(Group(rendezvous=store, name="before"), 3)
+    predecessors.wait_until_gone(Group(rendezvous=store), 0, sleep=lambda _: pytest.fail("it said that it ends"))
+    assert 20.0 < took_over_after(kept=0, beats_until=10.0, other="gone") <= 21.5
 
 
 def test_nobody_is_waited_for_where_nobody_trained_before() -> None:

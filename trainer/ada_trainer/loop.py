@@ -177,6 +177,8 @@ def run(settings: Settings, told: threading.Event) -> int:
         if watchdog is not None:
             watchdog.stop()  # peers that leave now are no loss, and a commit under way is not cut off
         worker.close()
+    if watchdog is not None and ending is not Ending.RELEASED:
+        watchdog.leave()
     return ending.value
 
 

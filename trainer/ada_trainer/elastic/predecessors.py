@@ -14,7 +14,7 @@ from torch._C._distributed_c10d import PrefixStore
 
 from ada_trainer.elastic.group import Group
 from ada_trainer.elastic.names import TRAINING_KEY
-from ada_trainer.elastic.watchdog import BEAT_S, SILENCE_S, WATCHED, Listener, beat_of
+from ada_trainer.elastic.watchdog import BEAT_S, GONE, SILENCE_S, WATCHED, Listener, beat_of
 from ada_trainer.exits import RegroupError
 
 PATIENCE_S = 60.0  # before this group meets anew, with whoever has come meanwhile
@@ -39,7 +39,7 @@ def wait_until_gone(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until the workers that trained last are silent, unless this group has a snapshot of theirs.
+    """Wait until the workers that trained last are silent or said that they end, unless a snapshot of theirs is here.
 
     Args:
         kept: the newest generation of which a worker of this group has a snapshot in memory; 0 if none has.
@@ -57,12 +57,13 @@ def wait_until_gone(
         if kept >= last["generation"]:
             return
         theirs = PrefixStore(last["membership"], group.rendezvous)
-        ranks = range(min(WATCHED, last["workers"]))
         listener, began = Listener(silence_s), clock()
         while clock() - began < patience_s:
-            for rank in ranks:
-                listener.hear(rank, beat_of(theirs, rank), clock())
-            if len(listener.silent(clock())) == len(ranks):
+            beats = {rank: beat_of(theirs, rank) for rank in range(min(WATCHED, last["workers"]))}
+            for rank, beat in beats.items():
+                listener.hear(rank, beat, clock())
+            silent = listener.silent(clock())
+            if all(beat == GONE or rank in silent for rank, beat in beats.items()):
                 return
             sleep(BEAT_S / 2)
     except RuntimeError as error:

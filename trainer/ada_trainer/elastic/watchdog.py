@@ -19,6 +19,7 @@ from ada_trainer.exits import EXIT_REGROUP, EXIT_TROUBLE
 BEAT_S = 1.0
 SILENCE_S = 10.0
 WATCHED = 4
+GONE = b"gone"  # the last beat of a worker that ends in order
 STEPS_PATIENCE = 10.0  # a step may take this many times the longest one so far
 
 logger = logging.getLogger("ada_trainer.watchdog")
@@ -100,6 +101,7 @@ class Watchdog:
         self._end = end
         self._clock = clock
         self._over = threading.Event()
+        self._left = threading.Event()
         self._exchanged_at = clock()
         self._beats = threading.Thread(target=self._beat, daemon=True, name="beats")
         self._thread = threading.Thread(target=self._judge, daemon=True, name="watchdog")
@@ -122,14 +124,23 @@ class Watchdog:
         if self._thread.is_alive():
             self._thread.join(timeout=5 * BEAT_S)
 
+    def leave(self) -> None:
+        """Tell that this worker ends in order, with nothing left in its memory that is not committed."""
+        self._left.set()
+        if self._beats.is_alive():
+            self._beats.join(timeout=5 * BEAT_S)
+
     def _beat(self) -> None:
         """Beat and listen until the store is lost. A store that can't be reached may keep this waiting for long."""
-        beats = 0
-        while True:
-            time.sleep(BEAT_S)
+        beats, left = 0, False
+        while not left:
+            left = self._left.wait(BEAT_S)
             beats += 1
             try:
-                self._exchange(beats)
+                if left:
+                    self._store.set(f"beat/{self._rank}", GONE.decode())
+                else:
+                    self._exchange(beats)
             except RuntimeError as error:
                 # The agent notices the loss too and stops the workers in order.
                 logger.warning("rendezvous store lost, peers are no longer watched: %s", str(error).splitlines()[0])
