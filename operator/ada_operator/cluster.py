@@ -5,7 +5,6 @@ refresh; the requests go straight to aiohttp, since that client takes three time
 request to threads that look for proxies and .netrc, and copies every body).
 """
 
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
+from pydantic_core import from_json, to_json
 
 from ada_operator.observed import Manifest
 
@@ -261,7 +261,7 @@ class Cluster:
             async with self._connections().request(
                 method,
                 url,
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else to_json(body),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(timeout_s),
                 allow_redirects=False,
@@ -276,7 +276,7 @@ class Cluster:
         if response.status >= 400:
             reason, message = _explanation(data)
             raise ApiError(method, path, response.status, reason or str(response.reason), message)
-        found: Manifest = json.loads(data)
+        found: Manifest = from_json(data)
         return slim(found)
 
 
@@ -305,7 +305,7 @@ def proxy_of_environment(server: str) -> str | None:
 def _explanation(data: bytes) -> tuple[str, str]:
     """Return reason and message of the Status object in a refusal."""
     try:
-        status = json.loads(data)
+        status = from_json(data)
         return str(status.get("reason", "")), str(status.get("message", ""))
     except (ValueError, AttributeError):
         return "", data[:500].decode(errors="replace")

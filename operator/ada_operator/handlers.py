@@ -18,7 +18,8 @@ import kopf
 
 from ada_operator import names
 from ada_operator.cluster import EXPERIMENTS, LABELLED, Resource, load_configuration
-from ada_operator.kept import Packed, Place, pack
+from ada_operator.kept import Place
+from ada_operator.observed import Manifest
 from ada_operator.work_queue import Key, backoff_s
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,10 @@ class NoProgress(kopf.ProgressStorage):
 class NoDiffBase(kopf.DiffBaseStorage):
     """Keeps nothing: we compare with what is there, not with what was."""
 
+    def build(self, **_: Any) -> Any:
+        """Return nothing to compare: a copy of every object, for handlers that we don't have, is dear."""
+        return {}
+
     def fetch(self, **_: Any) -> None:
         """Know nothing."""
 
@@ -91,8 +96,7 @@ class Seen:
     """What a watch event says: which object, as it is now or as it went."""
 
     resource: Resource
-    metadata: Any
-    item: Packed
+    item: Manifest
     gone: bool
 
 
@@ -183,7 +187,7 @@ def build_registry(kubeconfig: str | None, notify: Callable[[Seen], None]) -> ko
 
         async def on_event(*, event: Any, param: Any = resource, **_: Any) -> None:
             item = {**event["object"], "kind": param.kind, "apiVersion": param.api_version}
-            notify(Seen(param, item["metadata"], pack(item), gone=event["type"] == "DELETED"))
+            notify(Seen(param, item, gone=event["type"] == "DELETED"))
 
         kopf.on.event(*_selector(resource), registry=registry, id=resource.plural, param=resource)(on_event)
     return registry

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from ada_operator import names
 from ada_operator.cluster import EXPERIMENTS, LABELLED, Cluster, Resource
-from ada_operator.kept import KeptLooks, Place, pack
+from ada_operator.kept import KeptLooks, Place
 from ada_operator.observed import Manifest
 
 PAUSE_S = 0.05  # after a page: whoever has something to do meanwhile goes first
@@ -37,9 +37,9 @@ async def take_inventory(
             async for page in cluster.pages(resource, namespace, labels):
                 version = page.version if version == 0 else min(version, page.version)
                 for item in page.items:
-                    place, packed = place_of(resource, item["metadata"]), pack(item)
-                    there[place].add(packed.uid)
-                    if kept.heard(place, resource.kind, packed):
+                    place = place_of(resource, item["metadata"])
+                    there[place].add(item["metadata"]["uid"])
+                    if kept.heard(place, resource.kind, item):
                         news(place)
                 if resource is EXPERIMENTS:
                     experiments += [item["metadata"] for item in page.items]

@@ -7,11 +7,12 @@ the newer one counts, whichever is heard of first. What a request found to be ot
 Objects are kept packed, without what nobody reads: thousands of experiments have tens of thousands of them.
 """
 
-import json
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+
+from pydantic_core import from_json, to_json
 
 from ada_operator.cluster import slim
 from ada_operator.observed import Manifest
@@ -36,13 +37,13 @@ class Packed:
 def pack(item: Manifest) -> Packed:
     """Return an object as it is kept."""
     metadata = item["metadata"]
-    data = zlib.compress(json.dumps(slim(item)).encode(), 1)
+    data = zlib.compress(to_json(slim(item)), 1)
     return Packed(metadata["uid"], int(metadata["resourceVersion"]), data)
 
 
 def unpack(packed: Packed) -> Manifest:
     """Return the object."""
-    found: Manifest = json.loads(zlib.decompress(packed.data))
+    found: Manifest = from_json(zlib.decompress(packed.data))
     return found
 
 
@@ -72,9 +73,10 @@ class KeptLooks:
 
     async def items(self, place: Place, kind: str, read: Read) -> list[Manifest]:
         """Return the objects of a kind: those known, or what `read` returns, which is then known."""
+        known = self.known(place, kind)
+        if known is not None:
+            return known
         kept = self._kept.setdefault(place, _Kept())
-        if self._is_known(kept, kind):
-            return [unpack(one) for one in kept.items.get(kind, {}).values()]
         changes, began_at = kept.changes.get(kind, 0), self._clock()
         found = await read()
         kept = self._kept.setdefault(place, _Kept())
@@ -82,6 +84,13 @@ class KeptLooks:
             kept.items[kind] = {one.uid: one for one in map(pack, found)}
             kept.read_at[kind] = began_at
         return found
+
+    def known(self, place: Place, kind: str) -> list[Manifest] | None:
+        """Return the objects of a kind, or None if they are not known well enough."""
+        kept = self._kept.setdefault(place, _Kept())
+        if not self._is_known(kept, kind):
+            return None
+        return [unpack(one) for one in kept.items.get(kind, {}).values()]
 
     def _is_known(self, kept: _Kept, kind: str) -> bool:
         read_at, listed_at = kept.read_at.get(kind, NEVER), self._listed_at.get(kind, NEVER)
@@ -91,24 +100,25 @@ class KeptLooks:
         now = self._clock()
         return now - read_at < read_holds_s or now - listed_at < self.lists_hold_s
 
-    def heard(self, place: Place, kind: str, item: Packed, *, gone: bool = False) -> bool:
+    def heard(self, place: Place, kind: str, item: Manifest, *, gone: bool = False) -> bool:
         """Note what was said about one object; return whether that is news."""
         kept = self._kept.setdefault(place, _Kept())
-        known = kept.items.get(kind, {}).get(item.uid)
-        if (known and known.version >= item.version) or kept.gone.get(item.uid, -1) >= item.version:
+        uid, version = item["metadata"]["uid"], int(item["metadata"]["resourceVersion"])
+        known = kept.items.get(kind, {}).get(uid)
+        if (known and known.version >= version) or kept.gone.get(uid, -1) >= version:
             return False
         kept.changes[kind] = kept.changes.get(kind, 0) + 1
         if gone:
-            kept.items.get(kind, {}).pop(item.uid, None)
-            kept.gone[item.uid] = item.version
+            kept.items.get(kind, {}).pop(uid, None)
+            kept.gone[uid] = version
             self._drop_if_empty(place)
         else:
-            kept.items.setdefault(kind, {})[item.uid] = item
+            kept.items.setdefault(kind, {})[uid] = pack(item)
         return True
 
     def wrote(self, place: Place, kind: str, item: Manifest) -> None:
         """Note what the API server answered to a write of ours."""
-        self.heard(place, kind, pack(item))
+        self.heard(place, kind, item)
 
     def listed(self, kind: str, began_at: float, version: int, there: Mapping[Place, Collection[str]]) -> list[Place]:
         """Note that a list of all objects of a kind, each of which was heard, is complete.

@@ -67,6 +67,15 @@ def plan(experiment: AdaExperiment, observed: Observed, now: float) -> Plan:
     )
 
 
+def first_child(experiment: AdaExperiment, observed: Observed, now: float) -> Manifest | None:
+    """Return the first object of the plan for an experiment that nobody has looked at, without the rest of the plan.
+
+    It is the configuration, or None if the experiment is not accepted.
+    """
+    view = View(experiment, observed, now, template_texts(experiment, observed))
+    return view.settings()[0] if refusal(view) is None else None
+
+
 def next_step(view: View, status: ExperimentStatus) -> Step:
     """Return the step of the order of finality that applies."""
     current = next((stage for stage in status.stages if stage.phase != "Succeeded"), None)

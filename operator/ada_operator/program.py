@@ -197,7 +197,7 @@ class Operator:
 
     def _note(self, seen: Seen) -> None:
         """Turn a watch event into a key."""
-        metadata, kept = seen.metadata, self._reconciler.kept
+        metadata, kept = seen.item["metadata"], self._reconciler.kept
         place = place_of(seen.resource, metadata)
         news = kept.heard(place, seen.resource.kind, seen.item, gone=seen.gone)
         if seen.resource is not EXPERIMENTS:

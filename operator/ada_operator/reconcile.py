@@ -8,10 +8,11 @@ import base64
 import binascii
 import json
 import logging
+import random
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 from ada_api.experiment import AdaExperiment
 from ada_operator import names
+from ada_operator.arrivals import Arrivals
 from ada_operator.cluster import (
     BY_KIND,
     CONFIG_MAPS,
@@ -33,10 +35,10 @@ from ada_operator.cluster import (
 )
 from ada_operator.curriculum_poll import CurriculumPoll
 from ada_operator.events import Event
-from ada_operator.kept import KeptLooks, Place
+from ada_operator.kept import KeptLooks, Place, Read
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Observed, Platform, references
-from ada_operator.planner import Plan, plan
+from ada_operator.planner import Plan, first_child, plan
 from ada_operator.view import Request
 from ada_operator.work_queue import Key
 
@@ -44,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 APPLIED_ANNOTATION = "ada.dev/applied"  # digest of the manifest as last applied
 BUILDING_S, RUNNING_S = 60.0, 1.0  # patience with newer experiments: of those that start, and of all others
+HELD_S = 1.0  # until an experiment that is held is looked at again, about
 NAMED_MAPS = "ConfigMaps that the spec names"  # as a kind of its own among what is known
 REFUSED = (400, 403, 422)  # what a person has to mend: fields that make no sense, quotas, policies, rights
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
@@ -69,6 +72,7 @@ class Reconciler:
         self._identity = identity
         self._running: dict[Key, float] = {}
         self._phases: dict[Key, str] = {}  # as last seen; empty as long as there is no more than the first child
+        self._arrivals = Arrivals()
         self.kept = KeptLooks()
 
     def longest_running_s(self) -> float:
@@ -96,6 +100,8 @@ class Reconciler:
         Raises:
             ApiError: a request failed; a conflict (409) only means that what was read is no longer so.
         """
+        if self._arrivals.hold(key):
+            return HELD_S * (0.5 + random.random())
         self._running[key] = began = time.monotonic()
         try:
             delay_s = await self._reconcile(key)
@@ -126,7 +132,13 @@ class Reconciler:
             await self._refuse(found, error)
             return None
         observed = await self.observe(experiment)
-        is_new = not experiment.status and names.config(key[1]) not in observed.configmaps
+        if not experiment.status and names.config(key[1]) not in observed.configmaps:
+            child = first_child(experiment, observed, self._cluster.now())
+            if child is not None:
+                await self._apply(child, None, found)
+                self._phases[key] = ""
+                self._arrivals.begin(key)
+                return 0.0
         planned = plan(experiment, observed, self._cluster.now())
         logger.debug(
             "%s/%s: %s, progress %s s old, again in %s s",
@@ -135,10 +147,6 @@ class Reconciler:
             observed.progress_age_s,
             planned.requeue_after,
         )
-        if is_new and planned.objects:
-            await self._apply(planned.objects[0], None, found)
-            self._phases[key] = ""
-            return 0.0
         await self.carry_out(found, observed, planned)
         self._metrics.note(key, experiment, planned.status)
         self._phases[key] = planned.status.phase
@@ -155,17 +163,19 @@ class Reconciler:
         secret_names = [one.name for one in named if one.kind == SECRETS.kind]
         map_names = [one.name for one in named if one.kind == CONFIG_MAPS.kind]
 
-        def list_of(resource: Resource) -> Awaitable[list[Manifest]]:
-            return self.kept.items(here, resource.kind, lambda: self._cluster.list(resource, namespace, labels))
+        def list_of(resource: Resource) -> Read:
+            return lambda: self._cluster.list(resource, namespace, labels)
 
-        children = _own_children(experiment.metadata.uid, await asyncio.gather(*map(list_of, LABELLED)))
+        lists = await self._look(here, {resource.kind: list_of(resource) for resource in LABELLED})
+        children = _own_children(experiment.metadata.uid, lists)
         began = bool(experiment.status) or names.config(name) in children["ConfigMap"]
         if began and self._phases.get(key) != "":  # else there is no token yet, or we are told when we make one
             secret_names.append(names.token(name))
-        found_secrets, found_maps = await asyncio.gather(
-            self.kept.items(here, SECRETS.kind, lambda: self._get_all(SECRETS, namespace, secret_names)),
-            self.kept.items(here, NAMED_MAPS, lambda: self._get_all(CONFIG_MAPS, namespace, map_names)),
-        )
+        reads = {
+            SECRETS.kind: lambda: self._get_all(SECRETS, namespace, secret_names),
+            NAMED_MAPS: lambda: self._get_all(CONFIG_MAPS, namespace, map_names),
+        }
+        found_secrets, found_maps = await self._look(here, reads)
         by_secret = _by_name(found_secrets)
         token = by_secret.get(names.token(name))
         if token and not is_owned(token, {experiment.metadata.uid}):
@@ -188,6 +198,15 @@ class Reconciler:
             progress_age_s=age_s,
             unchanged_s=self._poll.unchanged_s(key),
         )
+
+    async def _look(self, here: Place, reads: Mapping[str, Read]) -> list[list[Manifest]]:
+        """Return what there is of these kinds, in their order; what is not known is read, all of it together."""
+        found = {kind: self.kept.known(here, kind) for kind in reads}
+        unknown = [kind for kind, items in found.items() if items is None]
+        if unknown:
+            there = await asyncio.gather(*(self.kept.items(here, kind, reads[kind]) for kind in unknown))
+            found |= dict(zip(unknown, there, strict=True))
+        return [items for items in found.values() if items is not None]
 
     async def _get_all(self, resource: Resource, namespace: str, wanted: Iterable[str]) -> list[Manifest]:
         """Return those of the named objects that exist; what can't be a name, no object has."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from ada_api.validation import validate
+from ada_operator.planner import first_child, plan
 
 _SPEC = importlib.util.spec_from_file_location("drawn", Path(__file__).with_name("experiments_from_schema.py"))
 drawn = importlib.util.module_from_spec(_SPEC)
@@ -53,6 +54,9 @@ def children(cluster):
 def test_any_valid_experiment_comes_to_rest_and_leaves_only_its_settings(make_cluster, document):
     assume(not validate(document))
     cluster = cluster_of(make_cluster, document)
+    experiment, observed = cluster.experiment(), cluster.observe()
+    planned = plan(experiment, observed, cluster.now).objects
+    assert first_child(experiment, observed, cluster.now) == (planned[0] if planned else None)
     cluster.settle(80)
     accepted = next(one for one in cluster.status["conditions"] if one["type"] == "Accepted")
     if accepted["status"] == "False":
