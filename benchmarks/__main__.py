@@ -31,12 +31,14 @@ def main() -> int:
         "--quick", action="store_true", help="tiny sizes, no peers: tests the benchmark, its figures mean nothing"
     )
     parser.add_argument("--experiments", type=int, help="operator: how many are applied at once (example: 1000)")
+    parser.add_argument("--running", type=int, help="operator: how many of them go on to train (example: 1000)")
     arguments = parser.parse_args()
     if arguments.part == "all":
         return write_table()
-    options = {} if arguments.experiments is None else {"experiments": arguments.experiments}
+    asked = {"experiments": arguments.experiments, "running": arguments.running}
+    options = {name: value for name, value in asked.items() if value is not None}
     if options and arguments.part != "operator":
-        parser.error("--experiments belongs to part operator")
+        parser.error("--experiments and --running belong to part operator")
     for row in rows_of(arguments.part, QUICK if arguments.quick else FULL, options):
         print(row.line() if arguments.json else table_line(row), flush=True)
     return 0
