@@ -13,12 +13,20 @@ from kubernetes import client, config
 
 from ada_api.validation import validate
 
-_SPEC = importlib.util.spec_from_file_location(
-    "drawn", Path(__file__).parents[1] / "operator" / "experiments_from_schema.py"
-)
-assert _SPEC is not None and _SPEC.loader is not None
-drawn = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(drawn)
+TESTS = Path(__file__).parents[1]
+
+
+def load(path: Path) -> Any:
+    """Return a module that tests of another folder share."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+drawn = load(TESTS / "operator" / "experiments_from_schema.py")
+table = load(TESTS / "api" / "bad_inputs.py")
 
 EXAMPLES = 500 if os.environ.get("ADA_TEST_LONG") else 24
 PLACE = {"group": "ada.dev", "version": "v1alpha1", "plural": "adaexperiments", "namespace": "default"}
@@ -48,3 +56,22 @@ def test_the_api_server_takes_what_ada_validate_takes_and_names_a_field_of_the_r
         assert "spec" in said, said
     else:
         assert not problems, "\n".join(map(str, problems))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
+@given(drawn.broken_experiments(table.good()))
+def test_a_field_that_is_wrong_by_itself_is_refused_and_named_with_its_path(
+    api: client.CustomObjectsApi, broken: tuple[dict[str, Any], tuple[str | int, ...]]
+) -> None:
+    document, path = broken
+    document["metadata"]["namespace"] = "default"
+    try:
+        api.create_namespaced_custom_object(**PLACE, body=document, **DRY)
+    except client.ApiException as error:
+        assert error.status in (400, 422), error
+        said = json.loads(error.body)["message"]
+    else:
+        raise AssertionError(f"{path} was taken: {document}")
+    named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    assert named in said, said
+    assert validate(document), f"`ada validate` takes what the API server refuses: {said}"

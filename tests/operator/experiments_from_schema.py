@@ -1,5 +1,6 @@
 """Experiments as anyone could type them: drawn from the installed schema, bounds and patterns included."""
 
+import copy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -94,3 +95,78 @@ def mended(document: dict[str, Any]) -> dict[str, Any]:
         if teach is not None and number > 0:
             stage["distillation"] = {"teacher": stages[number - 1]["name"]}
     return {**document, "spec": {**spec, "stages": stages}}
+
+
+Path = tuple[str | int, ...]
+Broken = tuple[Schema, Path]  # an experiment, and where it is wrong
+
+
+def places(schema: Schema, path: Path = ()) -> list[tuple[Path, Schema]]:
+    """Return every field of a schema that is not open, with its path; the first item stands for all of a list."""
+    found = [(path, schema)] if path else []
+    for name, one in schema.get("properties", {}).items():
+        found += places(one, (*path, name))
+    if schema.get("type") == "array":
+        found += places(schema["items"], (*path, 0))
+    return found
+
+
+def wrong_values(schema: Schema) -> list[Any]:
+    """Return values that a field can't have: of another type, beyond its bounds, not of its pattern."""
+    kind = schema.get("type")
+    if kind is None or schema.get("x-kubernetes-int-or-string"):
+        return []
+    wrong: list[Any] = [one for own, one in EXAMPLES_OF_TYPES.items() if own != kind and (own, kind) not in ALIKE]
+    if "enum" in schema:
+        wrong.append("no-such-choice")
+    if "minimum" in schema:
+        wrong.append(int(schema["minimum"]) - 1)
+    if "maximum" in schema:
+        wrong.append(int(schema["maximum"]) + 1)
+    if "pattern" in schema:
+        wrong.append("Not Of The Pattern!\n")
+    if schema.get("minLength"):
+        wrong.append("")
+    if "maxLength" in schema:
+        wrong.append("x" * (schema["maxLength"] + 1))
+    if schema.get("minItems"):
+        wrong.append([])
+    return wrong
+
+
+EXAMPLES_OF_TYPES: dict[str, Any] = {
+    "string": "text",
+    "integer": 7,
+    "number": 0.5,
+    "boolean": True,
+    "array": [],
+    "object": {},
+}
+ALIKE = {("integer", "number")}
+
+
+def put(document: Any, path: Path, value: Any) -> None:
+    """Set a field, making the objects and lists on the way to it."""
+    (first, *rest) = path
+    if isinstance(first, int) and len(document) <= first:
+        document.append({})
+    if not rest:
+        document[first] = value
+        return
+    if not isinstance(first, int) and document.get(first) is None:
+        document[first] = [] if isinstance(rest[0], int) else {}
+    put(document[first], tuple(rest), value)
+
+
+@st.composite
+def broken_experiments(draw: st.DrawFn, good: Schema) -> Broken:
+    """Return a good experiment with one field wrong: a value that it can't have, or a name that is no field's."""
+    document = copy.deepcopy(good)
+    path, schema = draw(st.sampled_from([one for one in places(SPEC) if wrong_values(one[1])]))
+    if "properties" in schema and draw(st.booleans()):
+        name = draw(st.text("abcdefghij", min_size=3, max_size=8).filter(lambda one: one not in schema["properties"]))
+        path = (*path, name)
+        put(document["spec"], path, draw(st.sampled_from([1, "text", {}, []])))
+    else:
+        put(document["spec"], path, draw(st.sampled_from(wrong_values(schema))))
+    return document, ("spec", *path)
