@@ -3,7 +3,8 @@
 Accepted   False: ImageNotAllowed, StoreNotAllowed, PriorityClassNotAllowed, VolumeNotAllowed, StoreMissing,
            ReferenceMissing; True: Accepted
 Training   True: Training; False: Starting, Regrouping, Evaluating, Suspending, Suspended, NotAccepted, Finished, Failed
-Degraded   True: FewerNodes, PodsBlocked, PodsCrash, PodsNotReady, PodStuck, CurriculumSilent; False: AsWanted
+Degraded   True: ChildRefused, FewerNodes, PodsBlocked, PodsCrash, PodsNotReady, PodStuck, CurriculumSilent;
+           False: AsWanted
 Suspended  True: Suspended; Unknown: Committing, from the request to the last pod's end; False: NotSuspended
 Succeeded  True: AllStagesTrained; False: InProgress
 Failed     True: ConfigurationError, TooManyFailures, OutOfMemory, CrashLoop, Stalled, NotFinite, Collapsed, GroupEnded,

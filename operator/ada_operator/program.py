@@ -34,7 +34,7 @@ from ada_operator.kept import Place
 from ada_operator.leader import Leader, LeaseTimes, NotLeaderError
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Platform
-from ada_operator.reconcile import NameTakenError, Reconciler
+from ada_operator.reconcile import ChildRefusedError, NameTakenError, Reconciler
 from ada_operator.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Operator:
         self._experiments, self._wishes, self._age = Experiments(), Wishes(), WatchAge()
         self._metrics = OperatorMetrics()
         self._reconciler = Reconciler(cluster, poll, options.platform, self._metrics, self.identity)
-        plain_errors = (ApiError, NotLeaderError, NameTakenError)
+        plain_errors = (ApiError, NotLeaderError, NameTakenError, ChildRefusedError)
         self._queue = WorkQueue(self._reconciler.reconcile, plain_errors, self._reconciler.patience_s)
         poll.announce = self._queue.add
         self._metrics.follow(lambda: len(self._queue), lambda: self._age.age_s, lambda: self._leader.leads)

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ada_api.experiment import AdaExperiment
+from ada_api.status import ExperimentStatus
 from ada_operator import names
 from ada_operator.arrivals import Arrivals
 from ada_operator.cluster import (
@@ -39,6 +40,7 @@ from ada_operator.kept import KeptLooks, Place, Read
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Observed, Platform, references
 from ada_operator.planner import Plan, first_child, plan
+from ada_operator.summary import with_refused_child
 from ada_operator.view import Request
 from ada_operator.work_queue import Key
 
@@ -49,12 +51,18 @@ BUILDING_S, RUNNING_S = 60.0, 1.0  # patience with newer experiments: of those t
 HELD_S = 1.0  # until an experiment that is held is looked at again, about
 NAMED_MAPS = "ConfigMaps that the spec names"  # as a kind of its own among what is known
 REFUSED = (400, 403, 422)  # what a person has to mend: fields that make no sense, quotas, policies, rights
+# How server-side apply begins a 500 that is not the server's fault: a field that its kind has not, or of another type.
+UNREADABLE = ("failed to create typed patch object", "failed to convert new object")
 LONGEST_NOTE = 1024  # letters of an event's note, by the API's rule
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")  # nothing that could lead out of the namespace
 
 
 class NameTakenError(Exception):
     """A child can't be made: an object of its name is there that is not the experiment's."""
+
+
+class ChildRefusedError(Exception):
+    """The API server refuses a child; a person has to mend what the message names."""
 
 
 class Reconciler:
@@ -131,6 +139,16 @@ class Reconciler:
         except ValidationError as error:
             await self._refuse(found, error)
             return None
+        try:
+            return await self._step(key, found, experiment)
+        except ChildRefusedError as error:
+            before = ExperimentStatus.model_validate(experiment.status or {})
+            refused = with_refused_child(before, str(error), experiment.metadata.generation, self._cluster.now())
+            await self._write_status(found, refused)
+            raise
+
+    async def _step(self, key: Key, found: Manifest, experiment: AdaExperiment) -> float | None:
+        """Look at an experiment and do what it needs; return after how many seconds it wants to be looked at again."""
         observed = await self.observe(experiment)
         if not experiment.status and names.config(key[1]) not in observed.configmaps:
             child = first_child(experiment, observed, self._cluster.now())
@@ -235,16 +253,20 @@ class Reconciler:
         for wanted in planned.objects:
             await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
         await self._send(found, observed, planned.requests)
-        status = planned.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if status != found.get("status"):
-            written = await self._cluster.replace({**found, "status": status}, "status")
-            self.kept.wrote(place(_key(found)), EXPERIMENTS.kind, written)
-            self._count("status")
+        await self._write_status(found, planned.status)
         # Only now: what was concluded from a child must not be lost with it, should this operator end here.
         for gone in planned.deletions:
             await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
         for event in planned.events:
             await self._tell(found, event)
+
+    async def _write_status(self, found: Manifest, status: ExperimentStatus) -> None:
+        """Write the status if it is another one."""
+        wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if wanted != found.get("status"):
+            written = await self._cluster.replace({**found, "status": wanted}, "status")
+            self.kept.wrote(place(_key(found)), EXPERIMENTS.kind, written)
+            self._count("status")
 
     async def _apply(self, wanted: Manifest, there: Manifest | None, experiment: Manifest) -> None:
         """Apply a manifest, unless it was applied as it is and nobody has touched its fields since.
@@ -283,14 +305,20 @@ class Reconciler:
         return there
 
     async def _send_apply(self, marked: Manifest, experiment: Manifest, *, new: bool = False) -> None:
-        """Send a manifest to the API server, and say it if that refuses it."""
+        """Send a manifest to the API server, and say it if that refuses it.
+
+        Raises:
+            ChildRefusedError: it does, and will until somebody mends something.
+        """
         kind, namespace, name = marked["kind"], marked["metadata"]["namespace"], marked["metadata"]["name"]
         try:
             applied = await self._cluster.apply(marked, new=new)
         except ApiError as error:
-            if error.status in REFUSED:
-                await self._tell(experiment, Event("Warning", "ChildRefused", f"{kind} {name}: {error.message}"))
-            raise
+            if error.status not in REFUSED and not error.message.startswith(UNREADABLE):
+                raise
+            message = f"{kind} {name}: {error.message}"
+            await self._tell(experiment, Event("Warning", "ChildRefused", message))
+            raise ChildRefusedError(message) from error
         self.kept.wrote(place(_key(experiment)), kind, applied)
         self._count("apply")
         logger.info("applied %s %s/%s", kind, namespace, name)

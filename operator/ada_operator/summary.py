@@ -33,6 +33,15 @@ def summarised(view: View, before: ExperimentStatus, step: Step) -> ExperimentSt
     )
 
 
+def with_refused_child(before: ExperimentStatus, message: str, generation: int, now: float) -> ExperimentStatus:
+    """Return the status as it was, with a child that the API server refuses: nothing of the plan has come true."""
+    found = with_condition(before.conditions, "Degraded", "True", "ChildRefused", message, generation, now)
+    started = before.start_time or timestamp(now)
+    return before.model_copy(
+        update={"conditions": found, "observed_generation": generation, "start_time": started, "phase": phase_of(found)}
+    )
+
+
 def running_figures(stage: StageStatus, stages: list[StageStatus]) -> dict[str, object]:
     """Return the figures of the stage that the experiment is at."""
     position = [one.name for one in stages].index(stage.name) + 1

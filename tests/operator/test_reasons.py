@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "operator" / "ada_operator"
 # Which argument of which call is a reason.
-POSITIONS = {"Failure": 0, "Trouble": 0, "Step": 1, "put": 2, "_refused": 0}
+POSITIONS = {"Failure": 0, "Trouble": 0, "Step": 1, "put": 2, "_refused": 0, "with_condition": 3}
 NEVER_FAIL = {"BoundsChanged", "NodeLost"}  # they make a new group, and use up no budget
 CAMEL_CASE = re.compile(r"(?:[A-Z][a-z]+)+")
 ROW = re.compile(r"^\|[^|]*\|\s*(?:True|False|Unknown): ([^|]+)\|", re.MULTILINE)
