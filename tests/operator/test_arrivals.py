@@ -2,7 +2,7 @@
 
 import pytest
 
-from ada_operator.arrivals import LONGEST_HELD_S, MANY, WITHIN_S, Arrivals
+from ada_operator.arrivals import MANY, TURN_S, WITHIN_S, Arrivals
 
 
 class Clock:
@@ -35,7 +35,7 @@ def test_a_few_experiments_are_not_held(arrivals):
 def test_many_are_held_until_no_more_come(arrivals, clock):
     for number in range(3 * MANY):
         arrivals.begin(key(number))
-        clock.now += WITHIN_S / MANY
+        clock.now += TURN_S / (4 * MANY)
     assert all(arrivals.hold(key(number)) for number in range(3 * MANY))
     clock.now += WITHIN_S
     assert not any(arrivals.hold(key(number)) for number in range(3 * MANY))
@@ -48,14 +48,15 @@ def test_one_that_was_not_begun_here_is_not_held(arrivals):
     assert not arrivals.hold(key(MANY)), "it was begun by an operator before, or long ago"
 
 
-def test_nobody_is_held_for_ever_though_more_keep_coming(arrivals, clock):
-    arrivals.begin(key(0))
-    held_s = 0.0
-    for number in range(1, 1000):
+def test_however_long_they_keep_coming_the_oldest_goes_on_each_turn(arrivals, clock):
+    waiting: list[int] = []
+    gone: list[int] = []
+    for number in range(200):
         arrivals.begin(key(number))
-        clock.now += WITHIN_S / MANY / 2
-        held_s += WITHIN_S / MANY / 2
-        if number >= MANY and not arrivals.hold(key(0)):
-            break
-    assert held_s == pytest.approx(LONGEST_HELD_S, abs=WITHIN_S)
-    assert not arrivals.hold(key(0)), "once let go, for good"
+        waiting.append(number)
+        clock.now += TURN_S / 10
+        if number >= MANY:
+            gone += [one for one in waiting if not arrivals.hold(key(one))]
+            waiting = [one for one in waiting if one not in gone]
+    assert gone == list(range(len(gone))), "the oldest first"
+    assert 200 / 10 - 1 <= len(gone) <= 200 / 10, "one each turn"
