@@ -40,22 +40,37 @@ async def nothing(namespace: str, number: int, landed: bool) -> bool:
 
 
 class Faults:
-    """Requests of every verb that go wrong, drawn by a seed; `share` of the reads, twice that of the writes."""
+    """Requests of every verb that go wrong, drawn by a seed; `share` of the reads, twice that of the writes.
+
+    Watches are few: the first one fails in any case. Faults are dealt like cards, so that each has its turn; one that
+    does not fit a request waits for the next.
+    """
 
     def __init__(self, seed: int, share: float) -> None:
         self._random, self._share = random.Random(seed), share
         self._lists: dict[str, bytes] = {}
+        self._decks: dict[bool, list[str]] = {True: [], False: []}  # of watches, and of all else
         self.tried: Counter[tuple[str, str]] = Counter()  # by verb and fault
 
     def draw(self, verb: str, url: str) -> str:
         """Return what goes wrong with a request; empty if nothing does."""
-        if self._random.random() >= self._share * (1 if verb in ("GET", "WATCH") else 2):
+        is_first_watch = verb == "WATCH" and not any(tried == verb for tried, _ in self.tried)
+        if self._random.random() >= self._share * (1 if verb in ("GET", "WATCH") else 2) and not is_first_watch:
             return ""
-        fault = self._random.choice(OF_WATCHES if verb == "WATCH" else FAULTS)
-        if fault == "stale list" and (verb != "GET" or url not in self._lists):
-            return ""
+        deck, can_be_stale = self._decks[verb == "WATCH"], verb == "GET" and url in self._lists
+        fault = self._fitting(deck, can_be_stale)
+        if fault is None:
+            dealt = OF_WATCHES if verb == "WATCH" else FAULTS
+            deck += self._random.sample(dealt, len(dealt))
+            fault = self._fitting(deck, can_be_stale)
+        assert fault is not None
+        deck.remove(fault)
         self.tried[verb, fault] += 1
         return fault
+
+    @staticmethod
+    def _fitting(deck: list[str], can_be_stale: bool) -> str | None:
+        return next((fault for fault in deck if can_be_stale or fault != "stale list"), None)
 
     def keep(self, url: str, body: bytes) -> None:
         """Keep a list, to be told again when it is old."""
