@@ -10,6 +10,7 @@ from ada_sim import constants as c
 from ada_sim.batch import BatchSim
 from ada_sim.engine.contacts import REST_GAP_M
 from ada_sim.engine.geometry import contact
+from ada_sim.engine.observing import FAN
 from ada_sim.engine.sliding import move_over, move_x, move_y, nothing_hangs, push_out
 from ada_sim.engine.terrain import ground, height_on, is_blocked, line_is_clear, walkable_distance
 from ada_sim.tasks.source import TaskSource
@@ -99,6 +100,21 @@ def test_lines_along_the_axes_are_like_others(played):
                 continue
             expected = slow_walkable_distance(t, x, y, cos, sin, c.RANGE_LIMIT_M)
             assert walkable_distance(t, x, y, cos, sin, c.RANGE_LIMIT_M) == pytest.approx(expected, abs=1e-5)
+
+
+def test_ranges_told_at_once_are_those_of_each_direction_alone(played):
+    sim, actions = played
+    worlds, tasks = sim._worlds, sim._tasks
+    for action in actions[:20]:
+        told = sim.step(action).observation["ranges"]
+        for b, p in np.ndindex(told.shape[:2]):
+            w, t = worlds[b], tasks[b]
+            x, y = w["position"][p, :2]
+            cos, sin = (w[name][p] * FAN[:, 0] for name in ("cos_yaw", "sin_yaw"))
+            cos, sin = cos - w["sin_yaw"][p] * FAN[:, 1], sin + w["cos_yaw"][p] * FAN[:, 1]
+            alone = [walkable_distance(t, x, y, *way, c.RANGE_LIMIT_M) for way in zip(cos, sin, strict=True)]
+            assert np.array_equal(told[b, p], np.array(alone, np.float32) * np.float32(1 / c.DISTANCE_UNIT_M))
+    assert (tasks["ramps"] > 0).mean() > 0.5
 
 
 def test_moving_by_what_is_around_is_moving_tile_by_tile(played):

@@ -8,21 +8,25 @@ from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import float64, int64
+from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 from ada_sim.constants import FELT_DISTANCE_M
 from ada_sim.engine.view import COS2_HALF_VIEW, HIDING_M, TAN_HALF_HEIGHT, TAN_HALF_VIEW, WIDEST_RADIUS2
 
 LANES = 8
+WIDE = 16  # lines of a fan
+LEAST = 1e-9
 LAST_ROW = 31.0  # of a set of tiles in 32 bits
 _I32, _I64, _F32, _F64 = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
 class _Lanes:
-    """Vectors of eight, as instructions of one function that is being compiled."""
+    """Vectors of eight, or of another width, as instructions of one function that is being compiled."""
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: Any, width: int = LANES) -> None:
         self.builder = builder
+        self.width = width
 
     def load(self, record: Any, offset: Any, kind: Any) -> Any:
         return self.builder.load(self._address(record, offset, kind), align=4)
@@ -33,18 +37,18 @@ class _Lanes:
     def _address(self, record: Any, offset: Any, kind: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         address = self.builder.gep(self.builder.bitcast(record, byte), [offset])
-        return self.builder.bitcast(address, ir.VectorType(kind, LANES).as_pointer())
+        return self.builder.bitcast(address, ir.VectorType(kind, self.width).as_pointer())
 
     def spread(self, value: Any) -> Any:
         """Return a vector of eight times this value."""
-        vector = ir.VectorType(value.type, LANES)
+        vector = ir.VectorType(value.type, self.width)
         first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
-        zeros = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+        zeros = ir.Constant(ir.VectorType(_I32, self.width), [0] * self.width)
         return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
     def constant(self, kind: Any, values: Sequence[float] | float) -> Any:
-        each = list(values) if isinstance(values, Sequence) else [values] * LANES
-        return ir.Constant(ir.VectorType(kind, LANES), each)
+        each = list(values) if isinstance(values, Sequence) else [values] * self.width
+        return ir.Constant(ir.VectorType(kind, self.width), each)
 
     def greater(self, a: Any, b: Any) -> Any:
         return self.builder.fcmp_ordered(">", a, b)
@@ -65,9 +69,13 @@ class _Lanes:
         add = self.builder.fadd if sign == "+" else self.builder.fsub
         return add(self.builder.fmul(a, b), self.builder.fmul(c, d))
 
+    def vector(self, kind: Any) -> Any:
+        """Return the type of such a vector."""
+        return ir.VectorType(kind, self.width)
+
     def bits(self, flags: Any) -> Any:
-        """Return eight flags as a set."""
-        return self.builder.zext(self.builder.bitcast(flags, ir.IntType(LANES)), _I64)
+        """Return the flags as a set."""
+        return self.builder.zext(self.builder.bitcast(flags, ir.IntType(self.width)), _I64)
 
 
 def _crossings(typing_context, record, offset, first, y, slope):  # type: ignore[no-untyped-def]
@@ -150,7 +158,126 @@ def _beside_line(typing_context, record, at_x, at_y, to_x, to_y, length2):  # ty
     return int64(record, int64, int64, float64, float64, float64), generate
 
 
+class _Fan(_Lanes):
+    """A fan of straight lines from one point over the grid, a lane each."""
+
+    def ways(self, along: Any, least: float) -> tuple[Any, Any]:
+        """Return which lines go up an axis, and how long each is for 1 m of it; `along` are cosines with the axis."""
+        rising = self.greater(along, self.constant(_F64, 0.0))
+        up, down = self.constant(_F64, least), self.constant(_F64, -least)
+        upward = self.larger(along, up)
+        downward = self.builder.select(self.greater(down, along), along, down)
+        steep = self.builder.select(rising, upward, downward)
+        return rising, self.builder.fdiv(self.constant(_F64, 1.0), steep)
+
+    def nearest(
+        self, record: Any, sets: tuple[Any, Any], lines: Any, start: tuple[Any, Any], slope: Any, up: Any
+    ) -> Any:
+        """Return the nearest grid line of an axis, int32, at which each line meets its set of tiles; as `crossings`.
+
+        Second: whether the tile it meets there is in the second set, int32, 0 or 1.
+
+        Args:
+            sets: for lines that go up the axis, and down, the byte offsets in the record of the sets and of the second
+                sets; uint32, one a grid line.
+            lines: int64, how many there are.
+            start: float64, where the lines start along the axis and across it.
+            slope: float64, metres across for each along the axis.
+            up: flags; 40 is returned for these if they meet nothing, -1 for others.
+        """
+        builder = self.builder
+        along, across = start
+        tile = builder.fptosi(along, _I64)
+        slope, across = builder.fptrunc(slope, self.vector(_F32)), self.spread(builder.fptrunc(across, _F32))
+        found, also = (cgutils.alloca_once(builder, self.vector(_I32)) for _ in range(2))  # type: ignore[no-untyped-call]
+        none, one = self.constant(_I32, 0), self.constant(_I32, 1)
+        builder.store(builder.select(up, self.constant(_I32, 40), self.constant(_I32, -1)), found)
+        builder.store(none, also)
+
+        def look(line: Any, sets: tuple[Any, Any], who: Any) -> None:
+            row = self._rows(line, along, across, slope)
+            met, second = (builder.lshr(self._tiles(record, at, line), row) for at in sets)
+            met = builder.icmp_signed("!=", builder.and_(met, who), none)
+            here = self.spread(builder.trunc(line, _I32))
+            builder.store(builder.select(met, here, builder.load(found)), found)
+            builder.store(builder.select(met, second, builder.load(also)), also)
+
+        # The nearest line comes last and stays.
+        down = builder.not_(up)
+        who_down, who_up = builder.select(down, one, none), builder.select(up, one, none)
+        with cgutils.for_range(builder, self._if_any(down, tile)) as loop:
+            look(loop.index, sets[1], who_down)
+        with cgutils.for_range(builder, self._if_any(up, builder.sub(lines, tile))) as loop:
+            look(builder.sub(builder.sub(lines, loop.index), _I64(1)), sets[0], who_up)
+        return builder.load(found), builder.and_(builder.load(also), one)
+
+    def _if_any(self, flags: Any, count: Any) -> Any:
+        anyone = self.builder.bitcast(flags, ir.IntType(self.width))
+        return self.builder.select(self.builder.icmp_signed("!=", anyone, anyone.type(0)), count, _I64(0))
+
+    def _rows(self, line: Any, along: Any, across: Any, slope: Any) -> Any:
+        """Return the tiles of this grid line that are crossed, int32; as `crossings` of eight each, to the last bit."""
+        builder = self.builder
+        eight = builder.and_(line, _I64(~7))
+        way = builder.fptrunc(builder.fsub(builder.sitofp(builder.add(eight, _I64(1)), _F64), along), _F32)
+        way = builder.fadd(way, builder.sitofp(builder.and_(line, _I64(7)), _F32))
+        row = builder.fadd(across, builder.fmul(self.spread(way), slope))
+        row = self.larger(row, self.constant(_F32, 0.0))
+        last = self.constant(_F32, LAST_ROW)
+        row = builder.select(self.greater(last, row), row, last)
+        return builder.fptosi(row, self.vector(_I32))
+
+    def _tiles(self, record: Any, sets: Any, line: Any) -> Any:
+        """Return a grid line's set of tiles, in each lane."""
+        builder = self.builder
+        at = builder.add(sets, builder.mul(line, _I64(4)))
+        address = builder.gep(builder.bitcast(record, ir.IntType(8).as_pointer()), [at])
+        return self.spread(builder.load(builder.bitcast(address, _I32.as_pointer()), align=4))
+
+    def way_to(self, line: Any, along: Any, per_metre: Any) -> Any:
+        """Return how long each line is when it comes to this grid line."""
+        beyond = self.builder.sitofp(self.builder.add(line, self.constant(_I32, [1] * self.width)), self.vector(_F64))
+        return self.builder.fmul(self.builder.fsub(beyond, self.spread(along)), per_metre)
+
+
+def _walls_around(typing_context, record, sets, second, size, at, scratch, offsets):  # type: ignore[no-untyped-def]
+    """Find where a fan of lines from a point first meets sets of tiles, along x and along y.
+
+    Args of the compiled function: a record, the byte offsets in it of the sets of tiles for lines that go east, west,
+    north and south (uint32, one a grid line), how many bytes farther the second sets are, tiles along a side, the
+    point's x and y; another record, the byte offsets in it of cosines and sines (float64 [WIDE]; read), of the grid
+    lines met along x and y (int32 [WIDE]) and of the distances there (float64 [WIDE]; written).
+
+    Returns the set of the lines that meet first, of both axes, a tile of the second set.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        lanes = _Fan(builder, WIDE)
+        record, sets, second, size, at, scratch, offsets = arguments
+        east, west, north, south = ((first, builder.add(first, second)) for first in _parts(builder, sets))
+        x, y = _parts(builder, at)
+        at_cos, at_sin, *places = _parts(builder, offsets)
+        cos, sin = (lanes.load(scratch, offset, _F64) for offset in (at_cos, at_sin))
+        up_x, per_x = lanes.ways(cos, LEAST)
+        up_y, per_y = lanes.ways(sin, LEAST)
+        lines = builder.sub(size, _I64(1))
+        line_x, also_x = lanes.nearest(record, (east, west), lines, (x, y), builder.fmul(sin, per_x), up_x)
+        line_y, also_y = lanes.nearest(record, (north, south), lines, (y, x), builder.fmul(cos, per_y), up_y)
+        to_x, to_y = lanes.way_to(line_x, x, per_x), lanes.way_to(line_y, y, per_y)
+        for vector, place in zip((line_x, line_y, to_x, to_y), places, strict=True):
+            lanes.store(vector, scratch, place)
+        also = builder.select(lanes.greater(to_y, to_x), also_x, also_y)
+        return lanes.bits(builder.icmp_signed("!=", also, lanes.constant(_I32, 0)))
+
+    return int64(record, sets, int64, int64, at, scratch, offsets), generate
+
+
+def _parts(builder: Any, group: Any) -> list[Any]:
+    return [builder.extract_value(group, n) for n in range(len(group.type))]
+
+
 # Called by compiled functions with the arguments after the first.
 crossings: Any = intrinsic(_crossings)
 in_sight: Any = intrinsic(_in_sight)
 beside_line: Any = intrinsic(_beside_line)
+walls_around: Any = intrinsic(_walls_around)

@@ -26,8 +26,8 @@ from ada_sim.constants import (
 )
 from ada_sim.engine.bits import lowest
 from ada_sim.engine.geometry import gap
-from ada_sim.engine.lanes import LANES, beside_line, in_sight
-from ada_sim.engine.terrain import FAR, line_is_clear, walkable_distance
+from ada_sim.engine.lanes import LANES, beside_line, in_sight, walls_around
+from ada_sim.engine.terrain import FAR, NO_LINE, RAMP_LINES, WALK_LINES, is_shut, line_is_clear, walkable_distance
 from ada_sim.engine.types import TOLD
 from ada_sim.engine.view import crosses_box
 
@@ -38,6 +38,7 @@ assert TOLD.fields is not None
 AHEAD_X, AHEAD_Y, AHEAD_Z, DISTANCE2 = (
     int(TOLD.fields[name][1]) for name in ("ahead_x", "ahead_y", "ahead_z", "distance2")
 )
+FAN_OFFSETS = tuple(int(TOLD.fields[f"fan_{name}"][1]) for name in ("cos", "sin", "line_x", "line_y", "to_x", "to_y"))
 # Bodies farther apart than this, centre from centre, are not near one another.
 CLOSE_M = NEAR_GAP_M + 2 * math.sqrt(2.0) * float(OUTER_RADIUS.max()) + 1e-6
 
@@ -65,14 +66,35 @@ def tell_timers(w, t, row):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def tell_ranges(w, t, p, row):  # type: ignore[no-untyped-def]
-    """Write the distance over which the ground is walkable, in directions from the view's right to its left."""
+def tell_ranges(w, t, told, p, row):  # type: ignore[no-untyped-def]
+    """Write the distance over which the ground is walkable, in directions from the view's right to its left.
+
+    All directions are followed at once to the first grid line that can't be crossed, or not always: at a ramp. Those
+    that can cross it there ask `walkable_distance`.
+    """
     x = w.position[p, 0]
     y = w.position[p, 1]
     for n in range(NUM_RANGES):
-        cos = w.cos_yaw[p] * FAN[n, 0] - w.sin_yaw[p] * FAN[n, 1]
-        sin = w.sin_yaw[p] * FAN[n, 0] + w.cos_yaw[p] * FAN[n, 1]
-        row.ranges[n] = walkable_distance(t, x, y, cos, sin, RANGE_LIMIT_M) * (1.0 / DISTANCE_UNIT_M)
+        told.fan_cos[n] = w.cos_yaw[p] * FAN[n, 0] - w.sin_yaw[p] * FAN[n, 1]
+        told.fan_sin[n] = w.sin_yaw[p] * FAN[n, 0] + w.cos_yaw[p] * FAN[n, 1]
+    side = 4 * t.size
+    sets = (WALK_LINES, WALK_LINES + side, WALK_LINES + 2 * side, WALK_LINES + 3 * side)
+    at_ramps = walls_around(t, sets, RAMP_LINES - WALK_LINES, t.size, (x, y), told, FAN_OFFSETS)
+    for n in range(NUM_RANGES):
+        row.ranges[n] = min(told.fan_to_x[n], told.fan_to_y[n], RANGE_LIMIT_M) * (1.0 / DISTANCE_UNIT_M)
+    at_ramps &= (1 << NUM_RANGES) - 1
+    while at_ramps:
+        n = lowest(at_ramps)
+        at_ramps &= at_ramps - 1
+        to_x = told.fan_to_x[n]
+        distance = min(to_x, told.fan_to_y[n])
+        if distance < RANGE_LIMIT_M:
+            cos = told.fan_cos[n]
+            sin = told.fan_sin[n]
+            line_x = np.int64(told.fan_line_x[n]) if to_x < told.fan_to_y[n] else NO_LINE
+            if not is_shut(t, x, y, cos, sin, distance, line_x, np.int64(told.fan_line_y[n])):
+                distance = walkable_distance(t, x, y, cos, sin, RANGE_LIMIT_M)
+                row.ranges[n] = distance * (1.0 / DISTANCE_UNIT_M)
 
 
 @njit(error_model="numpy")

@@ -7,7 +7,7 @@ from ada_sim.constants import LEVEL_HEIGHT_M, STEP_M
 from ada_sim.engine.terrain import DEPENDS, NORTH, OPEN, RUGGED, SHUT, WALL, WEST
 from ada_sim.engine.types import SIGHT_FLOORS
 
-PACKED = ("ramps", "lowest", "walk_lines", "around", "cell", "sight_lines", "ways")
+PACKED = ("ramps", "lowest", "walk_lines", "ramp_lines", "around", "cell", "sight_lines", "ways")
 SIDES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.int64)  # east, west, north, south, as in `ways`
 
 
@@ -61,6 +61,7 @@ def pack_ways(t):  # type: ignore[no-untyped-def]
     size = t.size
     for line in range(len(t.walk_lines)):
         t.walk_lines[line] = 0
+        t.ramp_lines[line] = 0
     for i in range(size):
         for j in range(size):
             ways = 0
@@ -73,7 +74,10 @@ def pack_ways(t):  # type: ignore[no-untyped-def]
                 ways |= way << 2 * side
                 if way != OPEN:
                     line = min(i, to_i) if side < 2 else min(j, to_j)
-                    t.walk_lines[side * size + line] |= np.uint32(1) << np.uint32(j if side < 2 else i)
+                    bit = np.uint32(1) << np.uint32(j if side < 2 else i)
+                    t.walk_lines[side * size + line] |= bit
+                    if way == DEPENDS:
+                        t.ramp_lines[side * size + line] |= bit
             t.ways[i * size + j] = ways
 
 

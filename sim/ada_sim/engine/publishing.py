@@ -53,4 +53,4 @@ def publish(w, t, told, out, rows, b, symbolic):  # type: ignore[no-untyped-def]
         tell_body(w, p, rows.body[b, p])
         if symbolic:
             tell_objects(w, t, told, p, rows.sight[b, p])
-            tell_ranges(w, t, p, rows.ranges[b, p])
+            tell_ranges(w, t, told, p, rows.ranges[b, p])

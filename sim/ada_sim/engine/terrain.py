@@ -7,7 +7,7 @@ from numba import njit
 
 from ada_sim.constants import LEVEL_HEIGHT_M, STEP_M
 from ada_sim.engine.bits import highest, lowest
-from ada_sim.engine.lanes import crossings
+from ada_sim.engine.lanes import LEAST, crossings
 from ada_sim.engine.types import SIGHT_FLOORS, TASK
 from ada_sim.tasks.task import Tile
 
@@ -15,11 +15,13 @@ WALL = int(Tile.WALL)
 NORTH, EAST, SOUTH, WEST = int(Tile.RAMP_NORTH), int(Tile.RAMP_EAST), int(Tile.RAMP_SOUTH), int(Tile.RAMP_WEST)
 EDGE = 1e-6  # bodies stop this far from a tile's side
 FAR = 1e9
-LEAST = 1e-9
 SHUT, OPEN, DEPENDS = 0, 1, 2  # across a side of a tile one can't walk, can, or it depends on where: a ramp is there
+NO_LINE = -2
 RUGGED = 1 << 9  # of `around`: a ramp, a border or a low wall is near
 assert TASK.fields is not None
-WALK_LINES, SIGHT_LINES = (int(TASK.fields[name][1]) for name in ("walk_lines", "sight_lines"))
+WALK_LINES, RAMP_LINES, SIGHT_LINES = (
+    int(TASK.fields[name][1]) for name in ("walk_lines", "ramp_lines", "sight_lines")
+)
 
 
 @njit(error_model="numpy")
@@ -137,20 +139,30 @@ def walkable_distance(t, x, y, cos, sin, limit):  # type: ignore[no-untyped-def]
             return limit
         if not t.ramps:
             return distance
+        if is_shut(t, x, y, cos, sin, distance, n if to_x < to_y else NO_LINE, m):
+            return distance
         if to_x < to_y:
-            tile_y = min(max(int(y + distance * sin), 0), t.size - 1)
-            here = (n if east else n + 1) * t.size + tile_y
-            there = (n + 1 if east else n) * t.size + tile_y
-            way = t.ways[here] >> (0 if east else 2) & 3
             shut_x &= ~(1 << n)
         else:
-            tile_x = min(max(int(x + distance * cos), 0), t.size - 1)
-            here = tile_x * t.size + (m if north else m + 1)
-            there = tile_x * t.size + (m + 1 if north else m)
-            way = t.ways[here] >> (4 if north else 6) & 3
             shut_y &= ~(1 << m)
-        if way == SHUT or (way == DEPENDS and is_too_steep(t, here, there, x + distance * cos, y + distance * sin)):
-            return distance
+
+
+@njit(error_model="numpy")
+def is_shut(t, x, y, cos, sin, distance, n, m):  # type: ignore[no-untyped-def]
+    """Say whether one can't walk on at `distance` from (x, y), over grid line n of x or, if that is NO_LINE, m of y."""
+    if n != NO_LINE:
+        tile_y = min(max(int(y + distance * sin), 0), t.size - 1)
+        east = cos > 0
+        here = (n if east else n + 1) * t.size + tile_y
+        there = (n + 1 if east else n) * t.size + tile_y
+        way = t.ways[here] >> (0 if east else 2) & 3
+    else:
+        tile_x = min(max(int(x + distance * cos), 0), t.size - 1)
+        north = sin > 0
+        here = tile_x * t.size + (m if north else m + 1)
+        there = tile_x * t.size + (m + 1 if north else m)
+        way = t.ways[here] >> (4 if north else 6) & 3
+    return way == SHUT or (way == DEPENDS and is_too_steep(t, here, there, x + distance * cos, y + distance * sin))
 
 
 @njit(error_model="numpy")

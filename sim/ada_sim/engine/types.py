@@ -14,6 +14,7 @@ from ada_sim.tasks.task import MAX_RULES, MAX_WORLD_SIZE
 K, G, R, P = c.MAX_BODIES, MAX_WORLD_SIZE, MAX_RULES, c.MAX_PLAYERS
 RULE_COLUMNS = 26
 VIEWED = (K + 7) // 8 * 8
+DIRECTIONS = (c.NUM_RANGES + 15) // 16 * 16
 SIGHT_FLOORS = 10  # heights, half a metre apart, for which it is kept what stands higher
 
 # What an episode's task fixes. Metres, world frame.
@@ -35,6 +36,7 @@ TASK = np.dtype(
         ("lowest", np.int64),  # surface, in half metres
         ("walk_lines", np.uint32, (4 * G,)),  # where one can't walk (or not always) over line [side * size + n]; sides
         # in the order of `ways`
+        ("ramp_lines", np.uint32, (4 * G,)),  # where it depends on the place on the line: a ramp is there
         ("around", np.uint16, (G * G,)),  # bits of the tiles beside that are too high to get on to, and `RUGGED`
         ("cell", np.int16, (G * G,)),  # 8 * height + Tile; height of the surface, its low end on a ramp, in half metres
         # Where a tile beside line [(floor * 2 + axis) * size + n] is higher than `lowest + floor` half metres.
@@ -118,6 +120,13 @@ TOLD = np.dtype(
         ("ahead_y", np.float64, (VIEWED,)),
         ("ahead_z", np.float64, (VIEWED,)),
         ("distance2", np.float64, (VIEWED,)),
+        # Of the directions in which ranges are told: which grid lines can't be walked across, and how far off they are.
+        ("fan_cos", np.float64, (DIRECTIONS,)),
+        ("fan_sin", np.float64, (DIRECTIONS,)),
+        ("fan_line_x", np.int32, (DIRECTIONS,)),
+        ("fan_line_y", np.int32, (DIRECTIONS,)),
+        ("fan_to_x", np.float64, (DIRECTIONS,)),
+        ("fan_to_y", np.float64, (DIRECTIONS,)),
         ("may_hide", np.int64),  # bit k: body k may stand in front of something in the view
         ("reward", np.float32, (P,)),
         ("last_reward", np.float32, (P,)),
