@@ -15,6 +15,7 @@ from ada_sim.tasks.generator import Generator
 from benchmarks.peer import compare, note, peer_or_none
 from benchmarks.row import Row, cost_row, rate_row
 from benchmarks.timing import Effort, by_turns, cores, pinned, rate_of, seconds_of
+from benchmarks.two_cores import loops
 from benchmarks.worlds import (
     Chosen,
     Worlds,
@@ -53,7 +54,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     tasks = crowded_tasks(2 if effort.small else 128)
     with pinned(1, effort):
         yield from symbolic_rows(effort, worlds, tasks)
-    yield from two_cores_row(effort, worlds, tasks)
+    yield from two_cores_rows(effort, worlds, tasks)
     with pinned(1, effort):
         yield from pixel_rows(effort)
         yield reset_row(effort, worlds)
@@ -106,8 +107,8 @@ def symbolic_rows(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
         raise RuntimeError("the worlds that were measured stand still")
 
 
-def two_cores_row(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
-    """Compare two threads with one."""
+def two_cores_rows(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
+    """Compare two threads with one, beside loops that show what two cores of this machine can give."""
     if len(cores()) < 2:
         note("steps on two cores: this machine has one")
         return
@@ -116,10 +117,16 @@ def two_cores_row(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
         steps = [replay(batch, random_actions(worlds, 16)) for batch in batches]
         for step in steps:
             step()
-        one, two = by_turns([partial(rate_of, step, 16 * worlds, effort.seconds) for step in steps], effort.repeats)
+        limits = loops()
+        measures = [partial(rate_of, step, 16 * worlds, effort.seconds) for step in steps]
+        measures += [partial(loop.rate, threads, effort.seconds) for loop in limits for threads in (1, 2)]
+        one, two, *rates = by_turns(measures, effort.repeats)
         for batch in batches:
             batch.sim.close()
     yield rate_row("simulator", f"symbolic steps/s, {worlds:,} worlds, 2 cores", two, one, "the same on 1 core", 1.8)
+    for loop, alone, both in zip(limits, rates[::2], rates[1::2], strict=True):
+        what = f"{loop.what}/s, 2 cores: what this machine gives to threads that share nothing"
+        yield rate_row("simulator", what, both, alone, "the same on 1 core")
 
 
 def pixel_rows(effort: Effort) -> Iterator[Row]:
