@@ -14,16 +14,20 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 
 
-# Debian package and the file that says it is there: a browser, what real nodes need, and what tests the alerts.
+# Debian package and the file that says it is there: a browser, what real nodes need, what tests the alerts, and what
+# builds the images.
 PACKAGES = {
     "chromium": "/usr/bin/chromium",
     "iproute2": "/usr/sbin/ip",
     "nftables": "/usr/sbin/nft",
+    "iptables": "/usr/sbin/iptables",
+    "ipset": "/usr/sbin/ipset",
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "libseccomp-dev": "/usr/include/seccomp.h",
     "pkg-config": "/usr/bin/pkg-config",
     "gcc": "/usr/bin/gcc",
     "prometheus": "/usr/bin/promtool",
+    "buildah": "/usr/bin/buildah",
 }
 
 

@@ -1,14 +1,15 @@
 """The Dockerfile takes only what is there, and the build uses whatever builder the machine has."""
 
+import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from images import build
+from tests.cluster import built
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,36 +141,41 @@ def test_a_trainer_for_cpus_needs_a_lock_file_of_its_own(tmp_path):
     assert build.lock_of("simulator", "cpu") == "simulator"
 
 
-@pytest.mark.skipif(os.environ.get("ADA_TEST_LONG") != "1", reason="ADA_TEST_LONG=1 builds an image")
+@pytest.fixture(scope="module")
+def operator_image():
+    reason = built.why_not()
+    if reason:
+        pytest.skip(reason)
+    archive = built.built("operator")
+    with built.storage() as buildah:
+        yield built.Unpacked(buildah, archive)
+
+
 @pytest.mark.timeout(900)
-def test_an_image_is_built_and_runs_without_a_network_of_registries(tmp_path):
-    lacking = [name for name in ("buildah", "mmdebstrap") if shutil.which(name) is None]
-    if lacking or os.geteuid() != 0:
-        pytest.skip(f"needs root, buildah and mmdebstrap; lacking: {lacking}")
-    root = tmp_path / "root.tar"
-    packages = "python3,python3-venv,ca-certificates"
-    subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", "bookworm", root], check=True
-    )
-    storage = ["--root", str(tmp_path / "storage"), "--runroot", str(tmp_path / "run"), "--storage-driver=vfs"]
+def test_the_image_that_is_built_says_what_it_is_and_runs_as_nobody(operator_image):
+    config = operator_image.config
+    assert config["User"] == "65532:65532"
+    assert (config["Cmd"], config.get("Entrypoint")) == (["ada", "--help"], None)
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert (labels["title"], labels["version"]) == ("ada-operator", build.version())
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", labels["revision"])
+    assert operator_image.run("id", "-u").stdout == "65532\n"
+    assert "Run the operator against a Kubernetes cluster." in operator_image.run("ada", "operator", "--help").stdout
 
-    def buildah(*arguments):
-        return subprocess.run(
-            ["buildah", *storage, *map(str, arguments)], check=True, text=True, capture_output=True
-        ).stdout.strip()
 
-    base = buildah("from", "scratch")
-    buildah("add", base, root)
-    buildah("commit", base, "localhost/ada-test-base")
-    wrapper = tmp_path / "bin" / "buildah"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("buildah")} {" ".join(storage)} "$@"\n')
-    wrapper.chmod(0o755)
-    path = f"{wrapper.parent}:{os.environ['PATH']}"
-    flags = ["--isolation=chroot", "--network=host", "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"]
-    done = run_build(path, "operator", "--builder=buildah", "--python-image=localhost/ada-test-base", "--", *flags)
-    assert done.returncode == 0, done.stdout + done.stderr
-    container = buildah("from", f"localhost/ada-operator:{build.version()}")
-    run = ("run", "--isolation=chroot", container, "--")
-    assert "Run the operator against a Kubernetes cluster." in buildah(*run, "ada", "operator", "--help")
-    assert buildah(*run, "id", "-u") == "65532"
+def test_what_is_in_the_image_can_neither_be_changed_nor_build_anything(operator_image):
+    writable = "import os; print([p for p, _, _ in os.walk('/') if os.access(p, os.W_OK) and p.count('/') < 4])"
+    allowed = {"/tmp", "/var/tmp", "/dev", "/proc", "/run/lock"}
+    found = set(ast.literal_eval(operator_image.run("python", "-c", writable).stdout))
+    assert {place for place in found if not place.startswith(("/proc/", "/dev/", "/sys/"))} <= allowed
+    assert operator_image.run("sh", "-c", "command -v pip pip3 gcc cc wheel").stdout == ""
+    for python in ("/opt/ada/bin/python", "/usr/bin/python3"):
+        assert "No module named 'pip'" in operator_image.run(python, "-c", "import pip").stderr
+
+
+def test_the_image_holds_what_its_part_needs_and_little_more(operator_image):
+    ours = operator_image.folder / "opt" / "ada"
+    size = sum(path.lstat().st_size for path in ours.rglob("*"))
+    assert size < 220e6, f"{size / 1e6:.0f} MB"
+    assert operator_image.run("python", "-c", "import ada_operator.program, ada_api.experiment").returncode == 0
+    assert operator_image.run("python", "-c", "import numba").returncode != 0

@@ -54,6 +54,7 @@ PROGRAMS = (
     Program("host-local", "cni", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
     Program("coredns", "coredns", "github.com/coredns/coredns"),
     Program("pause", "pause", "."),
+    Program("network-policies", "network-policies", "."),
 )
 
 
@@ -70,7 +71,8 @@ def missing_programs(*names: str) -> list[str]:
 
 def _pins(module: str) -> str:
     """Return a short digest of everything that decides what a module's programs are."""
-    content = b"".join((TOOLS / module / name).read_bytes() for name in ("go.mod", "go.sum"))
+    own = sorted(path.name for path in (TOOLS / module).glob("*.go"))
+    content = b"".join((TOOLS / module / name).read_bytes() for name in ("go.mod", "go.sum", *own))
     return hashlib.sha256(content).hexdigest()[:12]
 
 

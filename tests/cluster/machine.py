@@ -1,6 +1,6 @@
 """PID 1 of one machine of the test cluster: `python machine.py SETTINGS.json` in namespaces of its own.
 
-Sets up the machine's network and mounts, keeps containerd, kube-proxy and kubelet running, and reaps orphans. Killing
+Sets up the machine's network and mounts, keeps its daemons running, and reaps orphans. Killing
 it is a power cut: the kernel ends every process, mount and interface of the machine with it.
 """
 
@@ -74,7 +74,7 @@ def main() -> None:
         time.sleep(0.1)
     for archive in settings["images"]:
         run(settings["ctr"], "--namespace=k8s.io", "images", "import", archive)
-    for name in ("kube-proxy", "kubelet"):
+    for name in ("kube-proxy", "network-policies", "kubelet"):
         running[start(daemons[name], logs / f"{name}.log").pid] = name
     keep_running(daemons, running, logs)
 

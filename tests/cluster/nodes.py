@@ -1,5 +1,7 @@
 """A control plane with real nodes: kubelet, containerd, runc, a CNI bridge, kube-proxy, cluster DNS. Needs root.
 
+NetworkPolicies are enforced on every node, by kube-router's controller.
+
 Each node is one set of namespaces on a bridge of this machine, so killing its first process is a power cut. The
 control plane listens on the bridge. `python -m tests.cluster.nodes` runs one until Ctrl-C.
 """
@@ -21,10 +23,10 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("ip", "nft", "mmdebstrap", "unshare", "setpriv", "mount", "sysctl")
+COMMANDS = ("ip", "nft", "mmdebstrap", "unshare", "setpriv", "mount", "sysctl", "nsenter", "iptables", "ipset")
 PROGRAMS = (
     *("kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "runc"),
-    *("bridge", "loopback", "host-local", "coredns", "pause", "minio"),
+    *("bridge", "loopback", "host-local", "coredns", "pause", "minio", "network-policies"),
 )
 NETWORKS = 50  # clusters that may run on one machine at a time
 SERVICE_DNS = "10.96.0.10"
@@ -143,6 +145,12 @@ class NodeCluster:
         machine.kill()
         machine.wait()
 
+    def load(self, archive: Path) -> None:
+        """Bring an image to every node, in place of a registry to pull from."""
+        for machine in self.machines.values():
+            inside = ["nsenter", f"--target={_first_process(machine)}", "--mount", "--pid", "--net", "--"]
+            _run(*inside, str(program_path("ctr")), "--namespace=k8s.io", "images", "import", str(archive))
+
     def log_tails(self, lines: int = 8) -> str:
         """Return the last lines of every node's daemons."""
         logs = sorted(self.folder.glob("*/*.log"))
@@ -187,8 +195,7 @@ class NodeCluster:
         self._plug_in(number, machine)
 
     def _plug_in(self, number: int, machine: subprocess.Popen[bytes]) -> None:
-        children = Path(f"/proc/{machine.pid}/task/{machine.pid}/children")
-        inside = wait_until("first process of the machine", lambda: children.read_text().split(), 10)[0]
+        inside = _first_process(machine)
         cable = f"{self.network.bridge}.{number}"
         subprocess.run(["ip", "link", "delete", cable], capture_output=True, check=False)
         _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", inside)
@@ -211,6 +218,7 @@ class NodeCluster:
                     *(str(program_path("containerd")), "--config", str(folder / "containerd.toml")),
                 ],
                 "kube-proxy": [str(program_path("kube-proxy")), "--config", str(folder / "kube-proxy.json")],
+                "network-policies": [str(program_path("network-policies")), str(self.plane.kubeconfig), name],
                 "kubelet": [
                     *(str(program_path("kubelet")), "--config", str(folder / "kubelet.json")),
                     *("--kubeconfig", str(self.plane.kubeconfig), "--hostname-override", name),
@@ -394,6 +402,12 @@ def _make_cgroups(cluster: str, node: str) -> None:
             for limit in ("cpuset.cpus", "cpuset.mems"):  # empty in a new group of version 1, which then holds nothing
                 if (group / limit).exists() and (group.parent / limit).exists():
                     (group / limit).write_text((group.parent / limit).read_text())
+
+
+def _first_process(machine: subprocess.Popen[bytes]) -> str:
+    """Return the process number, on this machine, of a node's first process."""
+    children = Path(f"/proc/{machine.pid}/task/{machine.pid}/children")
+    return wait_until("first process of the machine", lambda: children.read_text().split(), 10)[0]
 
 
 def _run(*command: str) -> None:

@@ -1,22 +1,42 @@
 """The chart for real: install, `helm test`, a running experiment, upgrade, roll back, uninstall.
 
-The experiment trains all the while: what happens to the operator's release must not be noticed in its pods.
+The operator runs from its own image, as it is built for everybody (with ADA_TEST_LONG=1 curriculum and simulator too).
+The experiment trains all the while: what happens to the operator's release must not be noticed in its pods. A
+Prometheus scrapes the pods as one in the cluster would, while NetworkPolicies are enforced.
 """
 
+import contextlib
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.alerts.dashboards import queries, unanswered
+from tests.alerts.documented import used_in
+from tests.alerts.prometheus import Prometheus, prometheus
+from tests.cluster import built
 from tests.cluster.build import missing_programs
 from tests.cluster.control_plane import has_default_account
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, run_helm
 from tests.cluster.images import MINIO, PYTHON
 from tests.cluster.nodes import ROOT, NodeCluster
 from tests.cluster.processes import wait_until
+from tests.nodes.reach import add_stranger, reached, wait_until_reached
 
-SPACE, EXPERIMENT = "chart", "endless"
+from ada_operator.names import CURRICULUM_PORT, HEALTH_PORTS, RENDEZVOUS_PORT, SIMULATOR_PORT
+
+SCRAPED = {"operator": 8080, **{part: HEALTH_PORTS[part] for part in ("curriculum", "simulator", "trainer")}}
+# A stage of a few minutes without a teacher and on CPUs has none of these yet.
+NOT_HERE = {
+    "ada_curriculum_task_metric",
+    "ada_simulator_refused_total",
+    "ada_trainer_device_bytes",
+    "ada_trainer_teacher_kl_nats",
+}
+SPACE, EXPERIMENT, ELSEWHERE = "chart", "endless", "chart-elsewhere"
 CRD = "crd/adaexperiments.ada.dev"
 PATIENCE_S = 600
 
@@ -26,9 +46,11 @@ def image(reference: str) -> dict[str, str]:
     return {"repository": repository, "tag": tag}
 
 
+BUILT = ("operator", "curriculum", "simulator") if os.environ.get("ADA_TEST_LONG") else ("operator",)
 VALUES: dict[str, Any] = {
     "images": {
-        **dict.fromkeys(("operator", "curriculum", "trainer", "simulator"), image(PYTHON)),
+        **dict.fromkeys(("curriculum", "trainer", "simulator"), image(PYTHON)),
+        **{part: image(built.image_name(part)) for part in BUILT},
         "pullPolicy": "Never",
     },
     "operator": {"resyncSeconds": 5},
@@ -86,6 +108,26 @@ class Release:
             for pod in found["items"]
         }
 
+    def address(self, part: str, space: str = SPACE, label: str = "ada.dev/part") -> str:
+        """Return the address of the one pod of a part."""
+        (pod,) = self.kubectl.json("get", "pods", f"--namespace={space}", f"--selector={label}={part}")["items"]
+        return str(pod["status"]["podIP"])
+
+    def scraped(self) -> list[dict[str, Any]]:
+        """Return the pods that serve metrics, as Prometheus' `file_sd_configs` wants them."""
+        found = []
+        for namespace, label in ((NAMESPACE, "app.kubernetes.io/component"), (SPACE, "ada.dev/part")):
+            for pod in self.kubectl.json("get", "pods", f"--namespace={namespace}")["items"]:
+                part = pod["metadata"]["labels"].get(label)
+                if part in SCRAPED and pod["status"].get("podIP"):
+                    labels = {"program": part, "namespace": namespace, "pod": pod["metadata"]["name"]}
+                    found.append({"targets": [f"{pod['status']['podIP']}:{SCRAPED[part]}"], "labels": labels})
+        return found
+
+    def set_deadline(self, seconds: int | None) -> None:
+        patch = json.dumps({"spec": {"activeDeadlineSeconds": seconds}})
+        self.kubectl("patch", "adaexperiment", EXPERIMENT, f"--namespace={SPACE}", "--type=merge", f"--patch={patch}")
+
     def wait_for_frames(self, more_than: int) -> dict[str, Any]:
         """Wait until the operator reports more frames, and return the status."""
 
@@ -101,16 +143,21 @@ def release(cluster: NodeCluster) -> Iterator[Release]:
     """Two namespaces in which only restricted pods may run; nothing of them is left."""
     if missing_programs("helm"):
         pytest.skip("helm not built: run `python tests/cluster/build.py helm`")
+    reason = built.why_not()
+    if reason:
+        pytest.skip(reason)
+    for part in BUILT:
+        cluster.load(built.built(part))
     kubectl = cluster.kubectl
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    for name in (NAMESPACE, SPACE):
+    for name in (NAMESPACE, SPACE, ELSEWHERE):
         kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
         wait_until("default service account", lambda name=name: has_default_account(kubectl, name))
     yield Release(cluster)
     run_helm("uninstall", RELEASE, f"--namespace={NAMESPACE}", "--wait", config=cluster.plane.kubeconfig)
     kubectl.run("delete", "adaexperiment", EXPERIMENT, f"--namespace={SPACE}", "--ignore-not-found")
     kubectl.run("delete", CRD, "--ignore-not-found")
-    for name in (NAMESPACE, SPACE):
+    for name in (NAMESPACE, SPACE, ELSEWHERE):
         kubectl.run("delete", "namespace", name, "--timeout=120s")
 
 
@@ -131,10 +178,16 @@ def test_a_running_experiment_notices_no_upgrade_no_roll_back_and_no_uninstall(
     pods = release.pods()
     assert len(pods) == 4 and {phase for _, _, phase in pods.values()} == {"Running"}
 
+    strangers_are_kept_out(release)
+    with watched(release, tmp_path) as server:
+        every_panel_shows_something(server)
+        an_alert_fires_and_is_over(release, server)
+    before, pods = release.wait_for_frames(0), release.pods()
+
     def is_untouched() -> None:
         status = release.wait_for_frames(release.status()["frames"])
         assert release.pods() == pods, release.seen()
-        assert status["stages"][0]["generation"] == before["stages"][0]["generation"] == 1
+        assert status["stages"][0]["generation"] == before["stages"][0]["generation"]
         assert status.get("restarts", 0) == 0
 
     changed = {**VALUES, "operator": {"resyncSeconds": 4, "replicas": 1, "logLevel": "DEBUG"}}
@@ -154,3 +207,54 @@ def test_a_running_experiment_notices_no_upgrade_no_roll_back_and_no_uninstall(
     assert release.pods() == pods
     # The definition that stayed does not keep the chart from coming back.
     release.helm("install", RELEASE, CHART, "--dry-run=server", values=VALUES)
+
+
+def strangers_are_kept_out(release: Release) -> None:
+    """Try every port of the experiment from pods that may and from pods that may not."""
+    asked = {
+        "curriculum": (release.address("curriculum"), CURRICULUM_PORT),
+        "rendezvous": (release.address("rendezvous"), RENDEZVOUS_PORT),
+        "simulator": (release.address("simulator"), SIMULATOR_PORT),
+        "store": (release.address("store", NAMESPACE, "app.kubernetes.io/component"), 9000),
+    }
+    health = {(release.address(part), port) for part, port in HEALTH_PORTS.items()}
+    places = [*asked.values(), *sorted(health)]
+    (trainer,) = [name for name in release.pods() if "trainer" in name]
+    assert reached(release.kubectl, SPACE, trainer, places) == set(places), "its own pods reach everything"
+    for namespace, more in ((ELSEWHERE, set()), (SPACE, set()), (NAMESPACE, {asked["curriculum"]})):
+        add_stranger(release.kubectl, namespace)
+        wait_until_reached(release.kubectl, namespace, "stranger", places, health | more)
+
+
+@contextlib.contextmanager
+def watched(release: Release, folder: Path) -> Iterator[Prometheus]:
+    """Yield a Prometheus that scrapes the operator and the experiment."""
+    targets = folder / "targets.json"
+    targets.write_text(json.dumps(release.scraped()))
+    with prometheus(folder / "prometheus", targets) as server:
+        server.wait_until(
+            "all programs", lambda one: {up["metric"]["program"] for up in one.value_of("up == 1")} == set(SCRAPED)
+        )
+        assert server.value_of("up == 0") == [], "every pod can be scraped"
+        yield server
+
+
+def every_panel_shows_something(server: Prometheus) -> None:
+    wanted = {where: query for where, query in queries(f"{SPACE}/.*").items() if not used_in(query) & NOT_HERE}
+    assert {page for page, _, _ in wanted} == {"platform", "training"} and len(wanted) > 55
+    try:
+        wait_until("every panel of the dashboards", lambda: not unanswered(server, wanted), 120)
+    except TimeoutError as error:
+        raise AssertionError(f"nothing to be seen in {sorted(unanswered(server, wanted))}") from error
+
+
+def an_alert_fires_and_is_over(release: Release, server: Prometheus) -> None:
+    """What docs/install.md lets a person try: a deadline that has passed ends the experiment, and is taken back."""
+    release.set_deadline(1)
+    told = server.wait_until("alert", lambda one: one.firing().get("AdaExperimentFailed"))
+    assert (told["labels"]["experiment"], told["labels"]["reason"]) == (f"{SPACE}/{EXPERIMENT}", "DeadlineExceeded")
+    assert release.status()["phase"] == "Failed"
+    frames = release.status()["frames"]
+    release.set_deadline(None)
+    server.wait_until("end of the alert", lambda one: "AdaExperimentFailed" not in one.firing())
+    assert release.wait_for_frames(frames)["stages"][0]["generation"] == 2, "it goes on from its newest checkpoint"
