@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.trainer.elastic_machine import Machine, committed_frames, one_chain, running
 
 from ada_trainer.launch import WORKER_RESTARTS
+from ada_trainer.loop import LEAVING_PATIENCE_S
 
 pytestmark = pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
 
@@ -57,6 +58,16 @@ def test_a_node_told_to_stop_commits_and_one_whose_model_changed_says_so(tmp_pat
         here.until("a node waits for its group", lambda: here.log(0).count("waiting for the group") == 3)
         here.processes["node-0"].send_signal(signal.SIGTERM)
         assert here.wait("node-0") == 75, "told to stop while there is nobody to meet"
+
+
+@pytest.mark.timeout(600)
+def test_a_node_told_to_stop_does_not_wait_for_services_that_go_with_it(tmp_path: Path) -> None:
+    with running(Machine(tmp_path, 10**9, nodes=1)) as here:
+        here.until("a worker trains and commits", lambda: committed_frames(here) > 0)
+        for name in ("curriculum", "rendezvous", "simulator-0", "simulator-1", "node-0"):  # as with their experiment
+            here.processes[name].send_signal(signal.SIGTERM)
+        assert here.wait("node-0") == 75, here.logs()
+        assert any(f"{LEAVING_PATIENCE_S:g} s: " in line for line in here.log(0).splitlines()), here.log(0)
 
 
 @pytest.mark.timeout(1200)
