@@ -118,7 +118,7 @@ class Release:
         found = []
         for namespace, label in ((NAMESPACE, "app.kubernetes.io/component"), (SPACE, "ada.dev/part")):
             for pod in self.kubectl.json("get", "pods", f"--namespace={namespace}")["items"]:
-                part = pod["metadata"]["labels"].get(label)
+                part = pod["metadata"].get("labels", {}).get(label)  # strangers have none
                 if part in SCRAPED and pod["status"].get("podIP"):
                     labels = {"program": part, "namespace": namespace, "pod": pod["metadata"]["name"]}
                     found.append({"targets": [f"{pod['status']['podIP']}:{SCRAPED[part]}"], "labels": labels})
