@@ -35,6 +35,7 @@ class OperatorMetrics:
             ["reason"],
             registry=self.registry,
         )
+        self.errors.labels(reason="Conflict")  # the usual one: until the first, a panel shows none, not nothing
         self.queue_depth = Gauge(
             "ada_operator_queue_depth", "Experiments that wait for a worker.", registry=self.registry
         )

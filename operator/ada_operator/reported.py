@@ -6,6 +6,8 @@ from ada_api.status import ExperimentStatus, StageStatus
 from ada_operator.restarts import forgive
 from ada_operator.view import View
 
+SCORE_DECIMALS = 3  # what `kubectl get` prints is read by people
+
 
 def stage_statuses(view: View, before: ExperimentStatus) -> list[StageStatus]:
     """Return one status for each stage of the spec, with the newest fresh progress in it.
@@ -37,7 +39,7 @@ def _with_checkpoint(memory: StageStatus, commit: CommittedCheckpoint | None) ->
 
 
 def _figures(memory: StageStatus, progress: StageProgress) -> dict[str, object]:
-    score = progress.score
+    score = None if progress.score is None else round(progress.score, SCORE_DECIMALS)
     best = score if memory.best_score is None else max(memory.best_score, score or memory.best_score)
     return {
         "frames": progress.frames,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 from tests.alerts.prometheus import FACTOR, Prometheus
 from tests.alerts.promtool import ROOT, faster
@@ -10,14 +11,14 @@ DASHBOARDS = ROOT / "charts" / "ada-operator" / "files" / "dashboards"
 Where = tuple[str, str, str]  # dashboard, panel, letter of the query
 
 
-def queries(experiments: str = "default/.*") -> dict[Where, str]:
+def queries(experiments: str = "default/.*", factor: float = FACTOR) -> dict[Where, str]:
     """Return every query of every panel, variables filled in, its windows made short as those of the rules are."""
     found = {}
     for page in sorted(DASHBOARDS.glob("*.json")):
         for panel in json.loads(page.read_text())["panels"]:
             for target in panel.get("targets", []):
                 expression = target["expr"].replace("$experiment", experiments).replace("$stage", ".*")
-                found[page.stem, panel["title"], target["refId"]] = faster(expression, FACTOR)
+                found[page.stem, panel["title"], target["refId"]] = faster(expression, factor)
     return found
 
 
@@ -26,6 +27,10 @@ def answers(server: Prometheus, expression: str) -> bool:
     return any(math.isfinite(float(one["value"][1])) for one in server.value_of(expression))
 
 
-def unanswered(server: Prometheus, wanted: dict[Where, str]) -> set[Where]:
-    """Return the queries that show nothing."""
-    return {where for where, query in wanted.items() if not answers(server, query)}
+def never_shown(server: Prometheus, wanted: dict[Where, str], patience_s: float) -> dict[Where, str]:
+    """Return the queries that show nothing at any time before patience ends: a panel shows more than one moment."""
+    deadline = time.monotonic() + patience_s
+    while wanted and time.monotonic() < deadline:
+        time.sleep(1.0)
+        wanted = {where: query for where, query in wanted.items() if not answers(server, query)}
+    return wanted
