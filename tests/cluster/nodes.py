@@ -93,10 +93,14 @@ class Network:
 
 
 class NodeCluster:
-    """A control plane and `count` real nodes that live as long as the `with` block, or as this process."""
+    """A control plane and real nodes that live as long as the `with` block, or as this process.
 
-    def __init__(self, count: int = 1) -> None:
+    Of `count` nodes the first `powered` (all, if None) are switched on at once; the others wait for `power_on`.
+    """
+
+    def __init__(self, count: int = 1, powered: int | None = None) -> None:
         self.count = count
+        self._powered = count if powered is None else powered
         self.network = Network()
 
     def __enter__(self) -> "NodeCluster":
@@ -160,12 +164,16 @@ class NodeCluster:
         )
 
     def _start(self) -> None:
-        for number in range(1, self.count + 1):
+        for number in range(1, self._powered + 1):
             self.power_on(number)
         self.kubectl.apply(*cluster_dns())
-        for number in range(1, self.count + 1):
-            wait_until(f"ready node-{number}", lambda n=number: self._node_is_ready(n), 300, self.log_tails)
+        for number in range(1, self._powered + 1):
+            self.wait_for_node(number)
         self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s")
+
+    def wait_for_node(self, number: int) -> None:
+        """Return once a node is ready."""
+        wait_until(f"ready node-{number}", lambda: self._node_is_ready(number), 300, self.log_tails)
 
     def _node_is_ready(self, number: int) -> bool:
         path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
@@ -247,6 +255,8 @@ def write_configuration(plane: ControlPlane, network: Network, number: int, fold
             "imageGCHighThresholdPercent": 100,  # a collected image could not be pulled again
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi"},
             "volumePluginDir": str(folder / "volume-plugins"),
+            "featureGates": {"KubeletCrashLoopBackOffMax": True},
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},  # a loop of five crashes would take minutes
         },
         "kube-proxy.json": {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -290,6 +300,8 @@ version = 3
 disabled_plugins = ['io.containerd.internal.v1.opt']
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = '{images.PAUSE}'
+[plugins.'io.containerd.cri.v1.images'.registry]
+config_path = '{folder / "registries"}'
 [plugins.'io.containerd.cri.v1.runtime']
 restrict_oom_score_adj = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
@@ -309,6 +321,7 @@ def container_template() -> dict[str, Any]:
     sources = {"site": sysconfig.get_path("purelib")} | {
         part: str(ROOT / part) for part in ("crds", "operator", "trainer", "sim")
     }
+    sources["stub"] = str(ROOT / "tests" / "nodes" / "stub")  # programs that misbehave, where a test asks for them
     template["mounts"] += [
         {
             "destination": f"{images.MOUNTED}/{name}",

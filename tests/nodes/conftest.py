@@ -15,9 +15,9 @@ from tests.cluster.nodes import NodeCluster, why_not  # noqa: E402
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[NodeCluster]:
-    """A control plane and one real node; skips where containers can't run."""
+    """A control plane and one real node, and another that is switched off; skips where containers can't run."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    with NodeCluster(1) as running:
+    with NodeCluster(2, powered=1) as running:
         yield running

@@ -1,0 +1,5 @@
+"""Stands for `python -m ada_curriculum`."""
+
+import stub
+
+stub.main(7101)

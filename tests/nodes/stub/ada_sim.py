@@ -1,0 +1,5 @@
+"""Stands for `python -m ada_sim`."""
+
+import stub
+
+stub.main(7103)
