@@ -31,7 +31,7 @@ from benchmarks.row import Row, cost_row, rate_row
 from benchmarks.timing import Effort
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS, RUNNING, FEW = 1000, 300, 3  # applied at once; of them, those that train; of a tiny run
+EXPERIMENTS, RUNNING, FEW = 1000, 200, 3  # applied at once; of them, those that train; of a tiny run
 STAGE = "only"
 NODES = 20  # of 1,000 pods each
 CHILDREN_S, TRAINING_S = 300.0, 240.0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ada_operator.work_queue import Key
 
 MANY, WITHIN_S = 5, 2.0  # so many new ones in that time, and more are expected
-TURN_S = 2.0  # meanwhile one may go on each time, the oldest: however long it lasts, somebody starts
+TURN_S = 10.0  # meanwhile one may go on each time, the oldest: however long it lasts, somebody starts
 
 
 class Arrivals:

@@ -23,7 +23,6 @@ from ada_operator import names
 from ada_operator.cluster import EXPERIMENTS, PODS
 from ada_operator.observed import Manifest
 
-LONG = bool(os.environ.get("ADA_TEST_LONG"))
 REGISTRY, AWAY = "registry.test", "registry-that-is-away.test"
 
 
@@ -88,11 +87,18 @@ async def readiness_that_flaps(stand: Stand) -> None:
         with await asyncio.to_thread(urllib.request.urlopen, request, None, 10):
             pass
 
+    async def since() -> Any:
+        conditions = (await stand.pod("simulator"))["status"]["conditions"]
+        return next(one["lastTransitionTime"] for one in conditions if one["type"] == "Ready")
+
     await stand.learn(250)
+    before = await since()
     for number in range(6):  # the probe asks every two seconds, and three answers in a row count
         await ready(number % 2 == 1)
         await asyncio.sleep(0.5)
-    assert (await stand.condition("Degraded"))["status"] == "False"
+    degraded = await stand.condition("Degraded")
+    if await since() == before:  # else the machine was so slow that the kubelet heard three
+        assert pod["metadata"]["name"] not in degraded["message"], degraded
     await ready(False)
     await stand.said("Degraded", "PodsNotReady", pod["metadata"]["name"])
     await ready(True)
@@ -166,13 +172,10 @@ TRAINERS: dict[Case, dict[str, Any]] = {
     a_trainer_that_uses_more_memory_than_its_limit: doing("use memory", **limited(memory="64Mi")),
     a_worker_that_uses_more_memory_than_its_limit: doing("have a child use memory", **limited(memory="64Mi")),
     a_pod_that_is_evicted_as_by_a_drain: {},
-}
-LONG_TRAINERS: dict[Case, dict[str, Any]] = {
     a_pod_that_the_kubelet_evicts: doing("fill the disk", **limited(**{"ephemeral-storage": "1Mi"})),
     a_pod_that_does_not_end_when_it_is_told_to: doing("ignore"),
 }
-OF_TRAINERS = {**TRAINERS, **(LONG_TRAINERS if LONG else {})}
-CASES = (*SIMULATORS, *OF_TRAINERS)
+CASES = (*SIMULATORS, *TRAINERS)
 BUDGETS: dict[Case, int] = {a_trainer_that_crashes: 1}  # else 0
 
 
@@ -180,7 +183,7 @@ def experiment_of(case: Case, namespace: str) -> Manifest:
     """Return the experiment of a case: a stage of one simulator and one node."""
     found = experiment(namespace)
     stage = found["spec"]["stages"][0]
-    stage |= {"simulators": SIMULATORS.get(case, {}), "trainer": OF_TRAINERS.get(case, {})}
+    stage |= {"simulators": SIMULATORS.get(case, {}), "trainer": TRAINERS.get(case, {})}
     found["spec"] |= {"stages": [stage], "failurePolicy": {"maxCodeFailures": BUDGETS.get(case, 0)}}
     return found
 
@@ -224,14 +227,17 @@ def registries(cluster: NodeCluster) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def ends(cluster: NodeCluster) -> dict[str, BaseException | None]:
-    """What came of every case, by name."""
+def ends(cluster: NodeCluster, request: pytest.FixtureRequest) -> dict[str, BaseException | None]:
+    """What came of every case that is asked for, by name."""
+    asked = {item.name for item in request.session.items}
+    cases = [case for case in CASES if any(f"[{case.__name__}]" in name for name in asked)]
     cluster.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/adaexperiments.ada.dev")
     with registries(cluster):
-        return play(cluster.kubectl, CASES, experiment_of, platform=PLATFORM)
+        return play(cluster.kubectl, cases, experiment_of, platform=PLATFORM)
 
 
+@pytest.mark.skipif(not os.environ.get("ADA_TEST_LONG"), reason="takes minutes: set ADA_TEST_LONG=1")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", [case.__name__ for case in CASES])
 def test_each_misbehaviour_is_named_and_only_what_cannot_be_mended_fails(
