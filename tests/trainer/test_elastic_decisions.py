@@ -127,14 +127,14 @@ class Passing:
         self._each(self.now)
 
 
-def took_over_after(kept: int, beats_until: float, other: str = "1") -> float:
+def took_over_after(kept: int, beats_until: float, other: str = "1", stall_s: float = 600.0) -> float:
     """Return when a new group took over from two workers of generation 3; one beats until a time, the other did."""
     store = HashStore()
     store.set("before/beat/0", other)
     predecessors.announce(Group(world_size=2, rendezvous=store, name="before"), 3)
     passing = Passing(lambda now: store.set("before/beat/1", str(min(now, beats_until))))
     new = Group(rendezvous=store, name="after")
-    predecessors.wait_until_gone(new, kept, silence_s=10.0, patience_s=60.0, clock=passing.clock, sleep=passing.sleep)
+    predecessors.wait_until_gone(new, kept, stall_s, clock=passing.clock, sleep=passing.sleep)
     return passing.now
 
 
@@ -142,6 +142,7 @@ def test_who_comes_takes_over_once_the_workers_before_are_silent_unless_it_has_w
     assert took_over_after(kept=3, beats_until=1000.0) == 0.0
     assert 10.0 < took_over_after(kept=2, beats_until=0.0) <= 11.5
     assert 30.0 < took_over_after(kept=0, beats_until=20.0) <= 31.5
+    assert 5.0 < took_over_after(kept=0, beats_until=0.0, stall_s=10.0) <= 6.5, "before its own workers give up"
     with pytest.raises(RegroupError, match="generation 3 of 2 workers lives"):
         took_over_after(kept=0, beats_until=1000.0)
 
@@ -153,14 +154,16 @@ def test_a_worker_that_ended_in_order_is_not_waited_for() -> None:
     watchdog.stop()
     watchdog.leave()
     predecessors.announce(Group(rendezvous=store, name="before"), 3)
-    predecessors.wait_until_gone(Group(rendezvous=store), 0, sleep=lambda _: pytest.fail("it said that it ends"))
+    predecessors.wait_until_gone(Group(rendezvous=store), 0, 600.0, sleep=lambda _: pytest.fail("it said that it ends"))
     assert 20.0 < took_over_after(kept=0, beats_until=10.0, other="gone") <= 21.5
 
 
 def test_nobody_is_waited_for_where_nobody_trained_before() -> None:
     predecessors.announce(Group(), 1)  # no group, nothing to tell
-    predecessors.wait_until_gone(Group(), 0)
-    predecessors.wait_until_gone(Group(rendezvous=HashStore()), 0, sleep=lambda _: pytest.fail("there is no one"))
+    predecessors.wait_until_gone(Group(), 0, 600.0)
+    predecessors.wait_until_gone(
+        Group(rendezvous=HashStore()), 0, 600.0, sleep=lambda _: pytest.fail("there is no one")
+    )
 
 
 def test_a_peer_is_silent_when_its_beat_stands_still() -> None:

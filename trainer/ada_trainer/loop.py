@@ -155,7 +155,7 @@ def run(settings: Settings, told: threading.Event) -> int:
         groups.connect(group, patience_s)
         newest = group.greatest(kept.mark.generation if kept is not None else 0)
         if group.is_leader:
-            predecessors.wait_until_gone(group, newest)
+            predecessors.wait_until_gone(group, newest, patience_s)
     # Until here a signal simply ends the process: nothing is to be committed, and waiting for peers can't be ended.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: told.set())

@@ -34,8 +34,7 @@ def announce(group: Group, generation: int) -> None:
 def wait_until_gone(
     group: Group,
     kept: int,
-    silence_s: float = SILENCE_S,
-    patience_s: float = PATIENCE_S,
+    stall_s: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -43,13 +42,14 @@ def wait_until_gone(
 
     Args:
         kept: the newest generation of which a worker of this group has a snapshot in memory; 0 if none has.
-        silence_s: without a beat of any of them.
+        stall_s: after which this group's own workers, who wait for this, would count as hanging.
 
     Raises:
         RegroupError: they live, or the rendezvous store is lost.
     """
     if group.rendezvous is None:
         return
+    silence_s, patience_s = min(SILENCE_S, stall_s / 2), min(PATIENCE_S, 0.8 * stall_s)
     try:
         if not group.rendezvous.check([TRAINING_KEY]):
             return
