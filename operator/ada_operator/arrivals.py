@@ -29,6 +29,10 @@ class Arrivals:
         self._begun[key] = None
         self._latest.append(self._clock())
 
+    def forget(self, key: Key) -> None:
+        """Let go of an experiment that is no more: nobody waits for its turn."""
+        self._begun.pop(key, None)
+
     def hold(self, key: Key) -> bool:
         """Return whether an experiment that has only its first child should wait for newer ones; False for others."""
         if key not in self._begun:

@@ -131,6 +131,7 @@ class Reconciler:
         if found is None or "deletionTimestamp" in found["metadata"]:
             self._poll.forget(key)  # its children go with it: they name it as their owner
             self._metrics.forget(key)
+            self._arrivals.forget(key)
             self._phases.pop(key, None)
             self.kept.leave(here, EXPERIMENTS.kind, SECRETS.kind, NAMED_MAPS)
             return None

@@ -9,6 +9,15 @@ ROW = re.compile(r"^\| `(ada_\w+)` \| (\w+) \| ([^|]*) \|(?: ([^|]*) \|)? (.+) \
 METRIC = re.compile(r"(?<![:\w])ada_(?:operator|experiment|trainer|curriculum|simulator)_\w+(?!:)\b")
 SUFFIXES = ("_bucket", "_count", "_sum")
 
+# A run of one stage on CPUs that loses nothing has no teacher, no GPU, no no-op filter and no condition but its phase.
+NOT_HERE = {
+    "ada_curriculum_figure",
+    "ada_curriculum_task_metric",
+    "ada_simulator_refused_total",
+    "ada_trainer_device_bytes",
+    "ada_trainer_teacher_kl_nats",
+}
+
 
 @dataclass(frozen=True)
 class Documented:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.alerts.documented import documented, used_in
+from tests.alerts.documented import NOT_HERE, documented, used_in
 from tests.alerts.prometheus import FACTOR, prometheus
 
 pytestmark = pytest.mark.timeout(900)  # a first start compiles the simulator
@@ -68,16 +68,6 @@ def stopped(pids):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-
-# A run of one stage on CPUs that loses nothing has no teacher, no GPU, no no-op filter and no condition but its phase.
-NOT_HERE = {
-    "ada_curriculum_figure",
-    "ada_curriculum_task_metric",
-    "ada_simulator_refused_total",
-    "ada_trainer_device_bytes",
-    "ada_trainer_teacher_kl_nats",
-}
 
 
 def exposed(server):

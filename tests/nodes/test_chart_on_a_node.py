@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.alerts.dashboards import never_shown, queries
-from tests.alerts.documented import used_in
+from tests.alerts.documented import NOT_HERE, used_in
 from tests.alerts.prometheus import Prometheus, prometheus
 from tests.cluster import built
 from tests.cluster.build import missing_programs
@@ -29,14 +29,6 @@ from tests.nodes.reach import add_stranger, reached, wait_until_reached
 from ada_operator.names import CURRICULUM_PORT, HEALTH_PORTS, RENDEZVOUS_PORT, SIMULATOR_PORT
 
 SCRAPED = {"operator": 8080, **{part: HEALTH_PORTS[part] for part in ("curriculum", "simulator", "trainer")}}
-# A stage of a few minutes with `plr`, without a teacher and on CPUs, has none of these.
-NOT_HERE = {
-    "ada_curriculum_figure",
-    "ada_curriculum_task_metric",
-    "ada_simulator_refused_total",
-    "ada_trainer_device_bytes",
-    "ada_trainer_teacher_kl_nats",
-}
 FACTOR = 10.0  # of the rules' and panels' windows: several iterations on a slow machine fit into the shortest
 SPACE, EXPERIMENT, ELSEWHERE = "chart", "endless", "chart-elsewhere"
 CRD = "crd/adaexperiments.ada.dev"

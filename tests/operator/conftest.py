@@ -33,6 +33,20 @@ def spec(**changes: Any) -> dict[str, Any]:
     return {"stages": stages, "checkpoint": {"store": store}, **changes}
 
 
+class Clock:
+    """Stands still until a test sets it."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 class FakeCluster:
     """Objects, pods and the curriculum service's answers."""
 

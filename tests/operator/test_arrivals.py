@@ -5,18 +5,6 @@ import pytest
 from ada_operator.arrivals import MANY, TURN_S, WITHIN_S, Arrivals
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def arrivals(clock) -> Arrivals:
     return Arrivals(clock)
@@ -61,3 +49,14 @@ def test_however_long_they_keep_coming_the_oldest_goes_on_each_turn(arrivals, cl
     assert gone == list(range(len(gone))), "the oldest first"
     turns = 200 * WITHIN_S / MANY / 2 / TURN_S
     assert turns - 1 <= len(gone) <= turns, "one each turn"
+
+
+def test_one_that_is_deleted_while_it_is_held_keeps_nobody_from_going_on(arrivals, clock):
+    for number in range(MANY):
+        arrivals.begin(key(number))
+    clock.now += TURN_S
+    for number in range(MANY, 2 * MANY):
+        arrivals.begin(key(number))
+    assert arrivals.hold(key(1)), "the oldest comes first"
+    arrivals.forget(key(0))
+    assert not arrivals.hold(key(1))

@@ -14,18 +14,6 @@ def job(uid: str, version: int, **more: Any) -> dict[str, Any]:
     return {"kind": KIND, "metadata": {"uid": uid, "resourceVersion": str(version), **more}}
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def kept(clock) -> KeptLooks:
     found = KeptLooks(clock)
