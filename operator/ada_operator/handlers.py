@@ -211,6 +211,10 @@ async def connection(kubeconfig: str | None) -> kopf.ConnectionInfo:
     )
 
 
+# For peering, which is off. Left to itself kopf asks for the user's name, which the user id of an image may not have.
+IDENTITY: Any = "ada-operator"
+
+
 class Watch:
     """kopf in its thread, started again whenever it ends by itself."""
 
@@ -247,6 +251,7 @@ class Watch:
             registry=self._registry,
             settings=watch_settings(),
             stop_flag=self._stop,
+            identity=IDENTITY,
             clusterwide=everywhere,
             namespaces=() if everywhere else list(self._namespaces),
         )

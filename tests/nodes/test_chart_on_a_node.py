@@ -86,6 +86,11 @@ class Release:
         ]
         return "\n".join(self.kubectl.run(*command).stdout[-6000:] for command in commands)
 
+    def logs(self) -> str:
+        """Return what the operators said."""
+        selector = "--selector=app.kubernetes.io/component=operator"
+        return self.kubectl("logs", f"--namespace={NAMESPACE}", selector, "--tail=-1")
+
     def status(self) -> dict[str, Any]:
         found = self.kubectl.json("get", "adaexperiment", EXPERIMENT, f"--namespace={SPACE}")
         return dict(found.get("status", {}))
@@ -175,6 +180,7 @@ def test_a_running_experiment_notices_no_upgrade_no_roll_back_and_no_uninstall(
     release.kubectl.apply(endless_experiment())
     release.wait_for_frames(0)
     assert release.whole()
+    assert "the watches ended" not in release.logs(), "what is seen comes from the watches, not from the resync alone"
 
     strangers_are_kept_out(release)
     with watched(release, tmp_path) as server:
