@@ -196,3 +196,34 @@ def test_only_the_operators_namespace_may_ask_the_curriculum_service_from_outsid
 def test_the_same_input_gives_the_same_bytes():
     assert json.dumps(all_objects(experiment())) == json.dumps(all_objects(experiment()))
     assert not re.search(r"0x[0-9a-f]{6,}", json.dumps(all_objects(experiment())))
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "trainer", "evaluation"),
+    [
+        (None, 1, "1", None),
+        ({"limits": {"nvidia.com/gpu": 8}}, 8, "1", None),
+        ({"requests": {"cpu": "7500m"}}, 2, "3", "7"),
+        ({"requests": {"cpu": 2}, "limits": {"cpu": 8}}, 2, "4", "8"),
+        ({"limits": {"cpu": "100m"}}, 1, "1", "1"),
+        ({"limits": {"cpu": "lots"}}, 1, "1", None),
+    ],
+)
+def test_workers_share_the_cores_of_their_pod_and_no_more(resources, workers, trainer, evaluation) -> None:
+    pod = {} if resources is None else {"resources": resources}
+    stages = [
+        {
+            "name": "one",
+            "frames": 10,
+            "trainer": {"workersPerNode": workers, "pod": pod},
+            "simulators": {"replicas": workers},
+        }
+    ]
+    jobs = [found for found in all_objects(experiment(stages=stages)) if found["kind"] == "Job"]
+    threads = [
+        {one["name"]: one.get("value") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}.get(
+            "OMP_NUM_THREADS"
+        )
+        for job in jobs
+    ]
+    assert threads == [trainer, evaluation]

@@ -6,6 +6,7 @@ from ada_api.experiment import AdaExperiment
 from ada_api.stages import PodTemplate, Stage
 from ada_operator import names
 from ada_operator.manifests import programs
+from ada_operator.manifests.threads import thread_variables
 from ada_operator.observed import Manifest, Platform
 
 RESTRICTED_POD = {
@@ -82,7 +83,7 @@ def _container(
         "image": overrides.image or getattr(platform, IMAGES[part]),
         "imagePullPolicy": platform.image_pull_policy,
         "command": command,
-        "env": _merged(programs.environment(experiment, stage, platform), overrides.env),
+        "env": _merged(programs.environment(experiment, stage, platform) + thread_variables(part, stage), overrides.env),
         "ports": [{"name": label, "containerPort": number} for label, number in ports.items()],
         "securityContext": RESTRICTED_CONTAINER,
         # The last lines on stderr become the message of a container that failed.

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; returns the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
     try:
         experiment = read_experiment(options.experiment)
         find_stage(experiment, options.stage)
