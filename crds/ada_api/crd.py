@@ -28,6 +28,9 @@ OPEN_TEXT = 4096
 OPEN_ENTRIES = 256
 # Lists whose entries are named, so that appliers own entries, and a rule can compare an entry with its former self.
 KEYS = {"stages": ["name"], "templates": ["name"], "gates": ["stage", "trials"], "conditions": ["type"]}
+# Objects that say nothing where nobody wrote them: options that are off, pods as they are. The API server does not fill
+# them in, since each of its dealings with an experiment costs by the number of fields; whoever reads knows the default.
+LEFT_OUT = frozenset({"resets", "continualBackprop", "pod"})
 
 COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
@@ -150,7 +153,7 @@ def _field(model: type[BaseModel], name: str, field: FieldInfo, plain: Schema, w
                 schema["properties"][end] |= {"minimum": bounds.low, "maximum": bounds.high}
     if name in KEYS:
         schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": KEYS[name]}
-    if with_defaults and (default := _default(field)) is not None:
+    if with_defaults and name not in LEFT_OUT and (default := _default(field)) is not None:
         schema["default"] = default
     if rules := _rules(model, name):
         schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", []), *rules]
@@ -202,8 +205,15 @@ def _default(field: FieldInfo) -> Any:
     if field.default is PydanticUndefined or field.default is None:
         return None
     if isinstance(field.default, Model):
-        return field.default.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return _filled_in(field.default.model_dump(mode="json", by_alias=True, exclude_none=True))
     return field.default
+
+
+def _filled_in(written: Any) -> Any:
+    """Return a default without what is left out."""
+    if not isinstance(written, dict):
+        return written
+    return {name: _filled_in(value) for name, value in written.items() if name not in LEFT_OUT}
 
 
 def _rules(model: type[BaseModel], field: str) -> list[Schema]:
