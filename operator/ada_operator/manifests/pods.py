@@ -83,7 +83,9 @@ def _container(
         "image": overrides.image or getattr(platform, IMAGES[part]),
         "imagePullPolicy": platform.image_pull_policy,
         "command": command,
-        "env": _merged(programs.environment(experiment, stage, platform) + thread_variables(part, stage), overrides.env),
+        "env": _merged(
+            programs.environment(experiment, stage, platform) + thread_variables(part, stage), overrides.env
+        ),
         "ports": [{"name": label, "containerPort": number} for label, number in ports.items()],
         "securityContext": RESTRICTED_CONTAINER,
         # The last lines on stderr become the message of a container that failed.
