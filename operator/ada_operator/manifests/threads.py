@@ -31,7 +31,7 @@ def cpus(resources: dict[str, dict[str, int | str]]) -> float | None:
         amount = resources.get(kind, {}).get("cpu")
         if amount is not None:
             try:
-                return float(parse_quantity(amount))
+                return float(parse_quantity(amount))  # type: ignore[no-untyped-call]
             except ValueError:
                 return None  # the API server will say what is wrong with it
     return None
