@@ -79,6 +79,11 @@ class Network:
             return
         raise RuntimeError(f"{NETWORKS} test clusters run on this machine already")
 
+    @property
+    def held(self) -> int:
+        """The open file that keeps others from these addresses, for a process that must outlive this one."""
+        return self._lock.fileno()
+
     def give_back(self) -> None:
         """Let another cluster have these addresses."""
         self._lock.close()
@@ -119,7 +124,10 @@ class NodeCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         self._guard = subprocess.Popen(
-            ["sh", "-c", CLEAN_UP, "sh", bridge, str(self.folder)], stdin=subprocess.PIPE, start_new_session=True
+            ["sh", "-c", CLEAN_UP, "sh", bridge, str(self.folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=[self.network.held],  # nobody begins anew on these addresses while it cleans up
         )
         self.machines: dict[str, subprocess.Popen[bytes]] = {}
         try:
