@@ -222,7 +222,7 @@ def test_workers_share_the_cores_of_their_pod_and_no_more(resources, workers, tr
     jobs = [found for found in all_objects(experiment(stages=stages)) if found["kind"] == "Job"]
     threads = [
         {one["name"]: one.get("value") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}.get(
-            "OMP_NUM_THREADS"
+            "ADA_THREADS"
         )
         for job in jobs
     ]

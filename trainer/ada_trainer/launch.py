@@ -26,6 +26,7 @@ from ada_trainer.elastic.verdict import agent_exit_code
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_STOPPED, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.metrics import METRICS_DIRECTORY_VARIABLE, NodePage
 from ada_trainer.settings import Settings, parse, read_settings, to_arguments
+from ada_trainer.threads import OMP_VARIABLE, threads
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -117,7 +118,7 @@ def prepare_environment(settings: Settings, scratch: Path) -> None:
     os.environ[AGENT_VARIABLE] = str(os.getpid())
     workers = settings.stage.trainer.workers_per_node
     os.environ[SLOTS_VARIABLE] = make_slots(workers)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
+    os.environ.setdefault(OMP_VARIABLE, str(threads(os.environ, workers)))
     host, port = split_address(settings.rendezvous_address)
     address = own_address(settings.host, host, port)
     if address.startswith("127.") or address == "::1":

@@ -7,7 +7,7 @@ from kubernetes.utils.quantity import parse_quantity
 from ada_api.stages import Stage
 from ada_operator import names
 
-VARIABLE = "OMP_NUM_THREADS"
+VARIABLE = "ADA_THREADS"  # where OMP_NUM_THREADS is set, by the author of an experiment or by `ada run`, that counts
 
 
 def thread_variables(part: names.Part, stage: Stage | None) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from ada_trainer.evaluation.result import AGENT, BESIDE_RANDOM, CLEARED, NOOP, R
 from ada_trainer.exits import EXIT_CONFIGURATION, EXIT_DONE, EXIT_TROUBLE, ConfigurationError
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.settings import find_stage, read_experiment
+from ada_trainer.threads import OMP_VARIABLE, threads
 
 TASK_STREAM = 0x6576616C  # keeps the draws of evaluation apart from those of training
 MAX_WORLDS = 512  # played at once
@@ -40,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; returns the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
     try:
+        if OMP_VARIABLE not in os.environ:
+            torch.set_num_threads(threads(os.environ))
         experiment = read_experiment(options.experiment)
         find_stage(experiment, options.stage)
         store = experiment_store(experiment)
