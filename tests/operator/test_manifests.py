@@ -207,6 +207,8 @@ def test_the_same_input_gives_the_same_bytes():
         ({"requests": {"cpu": 2}, "limits": {"cpu": 8}}, 2, "4", "8"),
         ({"limits": {"cpu": "100m"}}, 1, "1", "1"),
         ({"limits": {"cpu": "lots"}}, 1, "1", None),
+        ({"limits": {"cpu": "NaN"}}, 1, "1", None),
+        ({"limits": {"cpu": "1e999"}}, 1, "1", None),
     ],
 )
 def test_workers_share_the_cores_of_their_pod_and_no_more(resources, workers, trainer, evaluation) -> None:

@@ -1,5 +1,6 @@
 """How many threads a program in a pod computes with: it would take all cores of its node, whoever else is there."""
 
+import math
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
@@ -31,7 +32,8 @@ def cpus(resources: dict[str, dict[str, int | str]]) -> float | None:
         amount = resources.get(kind, {}).get("cpu")
         if amount is not None:
             try:
-                return float(parse_quantity(amount))  # type: ignore[no-untyped-call]
+                cores = float(parse_quantity(amount))  # type: ignore[no-untyped-call]
             except ValueError:
                 return None  # the API server will say what is wrong with it
+            return cores if math.isfinite(cores) else None
     return None
