@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS, RUNNING, FEW = 1000, 200, 3  # applied at once; of them, those that train; of a tiny run
 STAGE = "only"
 NODES = 20  # of 1,000 pods each
-CHILDREN_S, TRAINING_S = 300.0, 240.0
+CHILDREN_S, TRAINING_S, TRAINING_EACH_S = 300.0, 60.0, 1.5
 CHANGES, FEW_CHANGES = 200, 4
 SETTLE_S, REST_S, FEW_SECONDS = 25.0, 60.0, 5.0  # after a change of what the services say; of rest
 MEMORY_LIMIT = 300e6
@@ -234,7 +234,7 @@ def rest_rows(plane: ControlPlane, pid: int, count: int, lasts_s: float) -> Iter
 def wait_for_training(plane: ControlPlane, count: int) -> int:
     """Wait, bounded, until all experiments train; returns how many do."""
     phases = ("get", "adaexperiments", f"--namespace={NAMESPACE}", "--output=jsonpath={.items[*].status.phase}")
-    give_up = time.monotonic() + TRAINING_S
+    give_up = time.monotonic() + TRAINING_S + TRAINING_EACH_S * count
     while True:
         training = plane.kubectl(*phases).split().count("Training")
         if training == count or time.monotonic() > give_up:

@@ -1,8 +1,9 @@
 """Asks the curriculum services of experiments how they progress (`GET /v1/progress`), and of them what a plan wants.
 
 Each experiment that is followed is asked on its own, beside its reconciliations: a service that does not answer holds
-up nobody, not even its own experiment. An answer that says something new is announced. Many experiments are asked less
-often each, silent ones less and less often.
+up nobody, not even its own experiment. An answer that says something new is announced; one whose figures alone grew is
+routine, and with many experiments only now and then, since each costs a write. Many experiments are asked less often
+each, silent ones less and less often.
 
 The last answer of each is kept with its age, for a plan that is made while the service does not answer. That is a hint,
 not state: a new operator simply asks again.
@@ -14,13 +15,14 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from pydantic import ValidationError
 
 from ada_api.progress import Progress
 from ada_operator import names
-from ada_operator.work_queue import Key
+from ada_operator.work_queue import ROUTINE_A_SECOND, Key
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ LARGEST_ANSWER = 1 << 20  # bytes; 32 stages fit many times over
 AT_ONCE = 256
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 20.0  # between two questions to one service
 QUESTIONS_A_SECOND = 50.0  # to all of them
+FIGURES = {"frames", "frames_per_second", "updates", "score", "score_by_trial", "last_progress"}
 URL_TEMPLATE = "http://{address}"  # ADA_CURRICULUM_URL_TEMPLATE: {address}, {namespace}, {name}
 
 
@@ -72,7 +75,8 @@ class CurriculumPoll:
         self._answers: dict[Key, Answer] = {}
         self._silent: dict[Key, int] = {}  # questions in a row that were not answered
         self._followed: dict[Key, _Followed] = {}
-        self.announce: Callable[[Key], None] = lambda key: None  # called when an answer says something new
+        # Called when an answer says something new, and whether that is routine.
+        self.announce: Callable[[Key, bool], None] = lambda key, routine: None
 
     async def close(self) -> None:
         """Ask nobody any more, and close the connections."""
@@ -113,12 +117,16 @@ class CurriculumPoll:
         return answer.read_at - answer.same_since if answer else None
 
     async def _keep_asking(self, key: Key) -> None:
+        told_at = self._clock()
         while True:
             before, _ = self.last(key)
             await self.ask(key, self._followed[key].token)
             after, _ = self.last(key)
-            if after != before:
-                self.announce(key)
+            routine = _without_figures(after) == _without_figures(before)
+            due = self._clock() - told_at >= len(self._followed) / ROUTINE_A_SECOND
+            if after != before and (due or not routine):
+                told_at = self._clock()
+                self.announce(key, routine)
             await asyncio.sleep(pause_s(len(self._followed), self._silent.get(key, 0), random.random()))
 
     async def ask(self, key: Key, token: str) -> None:
@@ -159,6 +167,11 @@ class CurriculumPoll:
         ):
             response.raise_for_status()
             return await _body(response)
+
+
+def _without_figures(progress: Progress | None) -> dict[str, Any] | None:
+    """Return what is news at once: all but figures that always grow or waver."""
+    return progress and progress.model_dump(exclude={"stages": {"__all__": FIGURES}})
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

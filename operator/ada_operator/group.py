@@ -24,7 +24,7 @@ from ada_operator.kubernetes_time import seconds, timestamp
 from ada_operator.manifests import programs
 from ada_operator.manifests import stage as manifests
 from ada_operator.manifests.programs import Group, Pinned
-from ada_operator.observed import Manifest
+from ada_operator.observed import Manifest, is_ready
 from ada_operator.restarts import counted_failure, group_restarts, new_group
 from ada_operator.view import Failure, Step, View
 
@@ -240,7 +240,7 @@ def keep(
     learns = progress is not None and progress.phase in ("training", "committing", "trained")
     held = bool(job["spec"].get("suspend"))  # by a queue, which may also take back what trained
     trains = not held and (learns or silent)  # a service that does not answer says nothing about the group
-    ready = int(job.get("status", {}).get("ready") or 0)
+    ready = sum(is_ready(pod) and not is_leaving(pod) for pod in pods)  # the Job's own count comes a second later
     trouble = degraded(pods, wanted, trains=trains and not (progress is not None and progress.phase == "trained"))
     if trouble is None and silent:
         trouble = ("CurriculumSilent", "the curriculum service does not answer; what is shown is what it last said")

@@ -65,6 +65,12 @@ class Reference:
     name: str
 
 
+def is_ready(pod: Manifest) -> bool:
+    """Return whether a pod runs and passed its readiness probe."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
 def references(experiment: AdaExperiment, platform: Platform) -> tuple[Reference, ...]:
     """Return the objects that the experiment names and somebody else keeps; executors observe them too."""
     found = [

@@ -35,7 +35,7 @@ from ada_operator.leader import Leader, LeaseTimes, NotLeaderError
 from ada_operator.metrics import OperatorMetrics
 from ada_operator.observed import Manifest, Platform
 from ada_operator.reconcile import ChildRefusedError, NameTakenError, Reconciler
-from ada_operator.work_queue import WorkQueue
+from ada_operator.work_queue import ROUTINE_A_SECOND, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ LARGEST_WATCH_AGE_S = 300.0
 LONGEST_RECONCILE_S = 300.0
 INVENTORY_PAUSE_S, INVENTORY_PAUSE_EACH_S = 60.0, 0.05  # between two, at least; and for each experiment
 INVENTORIES_HOLD = 2.5  # pauses after which an inventory is not believed any more
-LOOKS_A_SECOND = 50.0  # at a resync
 EXIT_OK, EXIT_TROUBLE, EXIT_BAD_INPUT = 0, 1, 2
 
 
@@ -145,7 +144,7 @@ class Operator:
         self._reconciler = Reconciler(cluster, poll, options.platform, self._metrics, self.identity)
         plain_errors = (ApiError, NotLeaderError, NameTakenError, ChildRefusedError)
         self._queue = WorkQueue(self._reconciler.reconcile, plain_errors, self._reconciler.patience_s)
-        poll.announce = self._queue.add
+        poll.announce = lambda key, routine: self._queue.add(key, routine=routine)
         self._metrics.follow(lambda: len(self._queue), lambda: self._age.age_s, lambda: self._leader.leads)
 
     async def run(self) -> int:
@@ -254,7 +253,7 @@ class Operator:
 
     def _look_at_all(self, experiments: list[Manifest]) -> None:
         """Have every experiment looked at, spread out, and read what no list tells."""
-        over_s = min(self._options.resync_s / 2, len(experiments) / LOOKS_A_SECOND)
+        over_s = min(self._options.resync_s, len(experiments) / ROUTINE_A_SECOND)
         for metadata in experiments:
             key = metadata["namespace"], metadata["name"]
             self._reconciler.doubt_unlisted(key)

@@ -38,7 +38,8 @@ from ada_operator.curriculum_poll import CurriculumPoll
 from ada_operator.events import Event
 from ada_operator.kept import KeptLooks, Place, Read
 from ada_operator.metrics import OperatorMetrics
-from ada_operator.observed import Manifest, Observed, Platform, references
+from ada_operator.observed import Manifest, Observed, Platform, is_ready, references
+from ada_operator.pace import Pace
 from ada_operator.planner import Plan, first_child, plan
 from ada_operator.summary import with_refused_child
 from ada_operator.view import Request
@@ -80,6 +81,7 @@ class Reconciler:
         self._identity = identity
         self._running: dict[Key, float] = {}
         self._phases: dict[Key, str] = {}  # as last seen; empty as long as there is no more than the first child
+        self._pace = Pace()
         self._arrivals = Arrivals()
         self.kept = KeptLooks()
 
@@ -133,6 +135,7 @@ class Reconciler:
             self._metrics.forget(key)
             self._arrivals.forget(key)
             self._phases.pop(key, None)
+            self._pace.forget(key)
             self.kept.leave(here, EXPERIMENTS.kind, SECRETS.kind, NAMED_MAPS)
             return None
         try:
@@ -145,7 +148,7 @@ class Reconciler:
         except ChildRefusedError as error:
             before = ExperimentStatus.model_validate(experiment.status or {})
             refused = with_refused_child(before, str(error), experiment.metadata.generation, self._cluster.now())
-            await self._write_status(found, refused)
+            await self._write_status(found, _written(refused))
             raise
 
     async def _step(self, key: Key, found: Manifest, experiment: AdaExperiment) -> float | None:
@@ -171,7 +174,7 @@ class Reconciler:
         self._phases[key] = planned.status.phase
         if planned.status.phase == "Pending":
             self.doubt_unlisted(key)  # what it waits for is not watched
-        return planned.requeue_after
+        return self._pace.look_again_s(key, planned.requeue_after)
 
     async def observe(self, experiment: AdaExperiment) -> Observed:
         """Read everything that a plan depends on, but for what is known well enough."""
@@ -240,7 +243,7 @@ class Reconciler:
         key = experiment.metadata.namespace, experiment.metadata.name
         pod = pods.get(f"{names.workload(key[1], 'curriculum')}-0")
         token = _token(secret)
-        if not token or not pod or not _is_ready(pod):
+        if not token or not pod or not is_ready(pod):
             self._poll.unfollow(key)
             return
         self._poll.follow(key, token)
@@ -254,18 +257,20 @@ class Reconciler:
         for wanted in planned.objects:
             await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
         await self._send(found, observed, planned.requests)
-        await self._write_status(found, planned.status)
+        status = _written(planned.status)
+        if planned.deletions or not self._pace.may_wait(_key(found), found.get("status"), status):
+            await self._write_status(found, status)
         # Only now: what was concluded from a child must not be lost with it, should this operator end here.
         for gone in planned.deletions:
             await self._delete(found, gone.kind, gone.name, there.get((gone.kind, gone.name)))
         for event in planned.events:
             await self._tell(found, event)
 
-    async def _write_status(self, found: Manifest, status: ExperimentStatus) -> None:
+    async def _write_status(self, found: Manifest, wanted: Manifest) -> None:
         """Write the status if it is another one."""
-        wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         if wanted != found.get("status"):
             written = await self._cluster.replace({**found, "status": wanted}, "status")
+            self._pace.wrote(_key(found))
             self.kept.wrote(place(_key(found)), EXPERIMENTS.kind, written)
             self._count("status")
 
@@ -390,6 +395,10 @@ class Reconciler:
         self._metrics.applied.labels(action=action).inc()
 
 
+def _written(status: ExperimentStatus) -> Manifest:
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
 def _key(item: Manifest) -> Key:
     return item["metadata"]["namespace"], item["metadata"]["name"]
 
@@ -462,8 +471,3 @@ def _token(secret: Manifest | None) -> str | None:
         return base64.b64decode((secret or {})["data"][names.TOKEN_KEY], validate=True).decode() or None
     except (KeyError, TypeError, binascii.Error, UnicodeDecodeError):
         return None
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

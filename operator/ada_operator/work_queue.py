@@ -4,8 +4,9 @@ A key that is added while it is worked on is worked on again afterwards, so noth
 many events it made. Failures back off, doubling up to a limit, with jitter; success forgets them.
 
 Keys are worked on in the order in which they were added, but that a patient one is passed over by those that come
-within its patience: where many are added at once, a short first piece of work for each comes before long later ones.
-Nobody is passed over for ever, since what comes later than that is behind.
+within its patience: where many are added at once, a short first piece of work for each comes before long later ones,
+and what happened comes before routine, which is what only time asks for. Nobody is passed over for ever, since what
+comes later than that is behind.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]  # namespace, name
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
+ROUTINE_PATIENCE_S = 5.0
+ROUTINE_A_SECOND = 15.0  # pieces of routine work for all keys together; who asks for it spreads it out
 PAUSE_S = 0.2  # after a key was worked on, so that a burst of events costs one round more, not one each
 
 
@@ -38,7 +41,7 @@ def backoff_s(failures: int, share: float) -> float:
 class _State:
     """What is known about one key."""
 
-    queued: bool = False
+    due: float | None = None  # its place in the queue, if it is there
     working: bool = False
     again: bool = False
     failures: int = 0
@@ -68,31 +71,36 @@ class WorkQueue:
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
-        return self._ready.qsize()
+        return sum(state.due is not None for state in self._states.values())
 
-    def add(self, key: Key) -> None:
-        """Have a key worked on as soon as a worker is free."""
+    def add(self, key: Key, *, routine: bool = False) -> None:
+        """Have a key worked on as soon as a worker is free; routine lets others go first for a while."""
         state = self._states.setdefault(key, _State())
         if state.working:
             state.again = True
-        elif not state.queued:
-            self._enqueue(key, state)
+            return
+        due = time.monotonic() + self._patience_s(key) + ROUTINE_PATIENCE_S * routine
+        if state.due is None or due < state.due:  # what it had in the queue before is passed over when its turn comes
+            state.due = due
+            self._ready.put_nowait((due, next(self._numbers), key))
 
-    def add_after(self, key: Key, delay_s: float) -> None:
+    def add_after(self, key: Key, delay_s: float, *, routine: bool = True) -> None:
         """Have a key worked on after a while; an earlier time that was asked for holds."""
         loop = asyncio.get_running_loop()
         state = self._states.setdefault(key, _State())
         if state.timer is not None and state.timer.when() <= loop.time() + delay_s:
             return
         self._stop_timer(state)
-        state.timer = loop.call_later(delay_s, self._on_timer, key, state)
+        state.timer = loop.call_later(delay_s, self._on_timer, key, state, routine)
 
     async def run_worker(self) -> None:
         """Work on keys until cancelled."""
         while True:
-            _, _, key = await self._ready.get()
-            state = self._states[key]
-            state.queued, state.working, state.again = False, True, False
+            due, _, key = await self._ready.get()
+            state = self._states.get(key)
+            if state is None or state.due != due:
+                continue
+            state.due, state.working, state.again = None, True, False
             self._stop_timer(state)
             try:
                 delay_s = await self._work(key)
@@ -110,18 +118,13 @@ class WorkQueue:
         if state.again and not state.failures:
             delay_s = PAUSE_S
         if delay_s is not None:
-            self.add_after(key, max(delay_s, PAUSE_S))
-        elif not state.queued and state.timer is None:
+            self.add_after(key, max(delay_s, PAUSE_S), routine=delay_s > PAUSE_S and not state.failures)
+        elif state.timer is None:
             del self._states[key]
 
-    def _on_timer(self, key: Key, state: _State) -> None:
+    def _on_timer(self, key: Key, state: _State, routine: bool) -> None:
         state.timer = None
-        self.add(key)
-
-    def _enqueue(self, key: Key, state: _State) -> None:
-        state.queued = True
-        due = time.monotonic() + self._patience_s(key)
-        self._ready.put_nowait((due, next(self._numbers), key))
+        self.add(key, routine=routine)
 
     @staticmethod
     def _stop_timer(state: _State) -> None:

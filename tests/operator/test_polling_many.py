@@ -34,7 +34,7 @@ async def ask_many() -> tuple[set[str], int, dict[tuple[str, str], int]]:
     poll = CurriculumPoll(f"http://{host}:{port}/{{namespace}}/{{name}}")
     keys = [SILENT, *(("ns", f"run-{number}") for number in range(MANY))]
     told: set[str] = set()
-    poll.announce = lambda key: told.add(key[1])
+    poll.announce = lambda key, routine: told.add(key[1])
     try:
         for key in keys:
             poll.follow(key, "token")

@@ -154,6 +154,53 @@ def test_a_patient_key_is_passed_over_by_those_that_come_within_its_patience_and
     assert done == [OTHER, KEY, late]
 
 
+def test_what_happened_comes_before_routine_also_for_a_key_that_waits_as_routine_already():
+    done: list[tuple[str, str]] = []
+
+    async def work(key):
+        done.append(key)
+
+    queue = WorkQueue(work)
+    routine = [("ns", f"run-{number}") for number in range(20)]
+
+    async def all_of_it():
+        for key in routine:
+            queue.add(key, routine=True)
+        queue.add(routine[-1])
+        queue.add(OTHER)
+        assert len(queue) == 21
+        worker = asyncio.create_task(queue.run_worker())
+        await asyncio.wait_for(until(lambda: len(queue) == 0), 10)
+        await asyncio.sleep(0.05)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+    asyncio.run(all_of_it())
+    assert done == [routine[-1], OTHER, *routine[:-1]]
+
+
+def test_routine_is_not_passed_over_for_longer_than_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_queue, "ROUTINE_PATIENCE_S", 0.05)
+    done: list[tuple[str, str]] = []
+
+    async def work(key):
+        done.append(key)
+        await asyncio.sleep(0.02)
+
+    queue = WorkQueue(work)
+
+    async def act():
+        queue.add(KEY, routine=True)
+        for number in range(1000):
+            queue.add(("ns", f"run-{number}"))
+            await asyncio.sleep(0.01)
+            if KEY in done:
+                return
+
+    run_with_workers(queue, act, workers=1)
+    assert 1 < len(done) < 1000 and KEY in done
+
+
 def test_work_on_one_key_that_hangs_holds_up_no_other():
     done: set[tuple[str, str]] = set()
     never = asyncio.Event()

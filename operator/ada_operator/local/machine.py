@@ -13,7 +13,7 @@ from ada_operator.local import containers, processes, workloads
 from ada_operator.local.metrics import Target
 from ada_operator.local.network import Network
 from ada_operator.local.workloads import BackOff
-from ada_operator.observed import Manifest, Reference
+from ada_operator.observed import Manifest, Reference, is_ready
 
 RESTART_PAUSE = BackOff(1.0, 10.0)
 REPLACE_PAUSE = BackOff(1.0, 10.0)
@@ -201,7 +201,7 @@ class Machine:
         wanted = self._probe_of(pod)
         if pod.running is None or not wanted:
             return
-        ready = workloads.is_ready(pod.manifest)
+        ready = is_ready(pod.manifest)
         if pod.probe is None:
             if now - pod.probed_at >= (PROBE_READY_S if ready else PROBE_UNREADY_S):
                 target = wanted["httpGet"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ada_operator.elasticity import index
 from ada_operator.kubernetes_time import seconds, timestamp
-from ada_operator.observed import Manifest
+from ada_operator.observed import Manifest, is_ready
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
@@ -34,11 +34,6 @@ class Decision:
     status: Manifest  # of the workload
     start: tuple[Manifest, ...] = ()
     stop: tuple[str, ...] = ()  # names of pods
-
-
-def is_ready(pod: Manifest) -> bool:
-    """Return whether the pod runs and passed its readiness probe."""
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
 def is_over(pod: Manifest) -> bool:
