@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
