@@ -171,7 +171,7 @@ class CurriculumPoll:
 
 def _without_figures(progress: Progress | None) -> dict[str, Any] | None:
     """Return what is news at once: all but figures that always grow or waver."""
-    return progress and progress.model_dump(exclude={"stages": {"__all__": FIGURES}})
+    return None if progress is None else progress.model_dump(exclude={"stages": {"__all__": FIGURES}})
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
