@@ -37,6 +37,7 @@ NODES = 20  # of 1,000 pods each
 CHILDREN_S, TRAINING_S, TRAINING_EACH_S = 300.0, 60.0, 1.5
 CHANGES, FEW_CHANGES = 200, 4
 SETTLE_S, REST_S, FEW_SECONDS = 25.0, 60.0, 5.0  # after a change of what the services say; of rest
+SETTLE_EACH_S = 0.15  # for each experiment: twice the turn that its last figures wait for
 MEMORY_LIMIT = 300e6
 ASKED_BY_ITSELF = 120
 FIRST_CHILD_BYTES = 4500
@@ -217,7 +218,7 @@ def tell_requests(plane: ControlPlane, count: int, cpu_s: float, applied: int) -
 def rest_rows(plane: ControlPlane, pid: int, count: int, lasts_s: float) -> Iterator[Row]:
     """Let nothing happen, and count what the operator asks of the API server all the same."""
     PlayedCurriculum.at_rest.set()
-    time.sleep(SETTLE_S)
+    time.sleep(SETTLE_S + SETTLE_EACH_S * count)
     since, cpu_s = time.time(), cpu_seconds(pid)
     time.sleep(lasts_s)
     requests, minutes = Requests(plane.audit(), since), lasts_s / 60

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from benchmarks.peer import note
 from benchmarks.row import Row, cost_row
 
 SEEN_S = 60.0
+TRAINERS = f"{LABEL},ada.dev/part=trainer"
 CHANGES_A_SECOND = 10.0
 STATUS_LIMIT_S = 1.0
 
@@ -34,7 +36,7 @@ class Change:
 
 
 class Observer:
-    """Watches pods and experiments, and notes when a change that is awaited is seen."""
+    """Watches trainer pods and experiments, and notes when a change that is awaited is seen."""
 
     def __init__(self, kubeconfig: Path) -> None:
         configuration = client.Configuration()
@@ -42,27 +44,27 @@ class Observer:
         self.api = client.ApiClient(configuration)
         self.pods = client.CoreV1Api(self.api)
         self.changes: dict[str, Change] = {}  # by experiment
+        self.shown: dict[str, int] = {}  # how many ready nodes each experiment's status shows
         self._lock = threading.Lock()
         self._over = False
         resources = client.CustomObjectsApi(self.api)
-        pods = (self.pods.list_namespaced_pod, (NAMESPACE,), self._see_pod)
-        experiments = ("ada.dev", "v1alpha1", NAMESPACE, "adaexperiments")
-        ours = (resources.list_namespaced_custom_object, experiments, self._see_status)
-        for watched in (pods, ours):
-            threading.Thread(target=self._watch, args=watched, daemon=True).start()
+        pods = partial(self.pods.list_namespaced_pod, NAMESPACE, label_selector=TRAINERS)
+        ours = partial(resources.list_namespaced_custom_object, "ada.dev", "v1alpha1", NAMESPACE, "adaexperiments")
+        for look, see in ((pods, self._see_pod), (ours, self._see_status)):
+            threading.Thread(target=self._watch, args=(look, see), daemon=True).start()
 
     def end(self) -> None:
         """Look no longer."""
         self._over = True
 
-    def _watch(self, look: Any, about: tuple[str, ...], see: Any) -> None:
+    def _watch(self, look: Any, see: Any) -> None:
         while not self._over:
             with suppress(HTTPError, client.ApiException):  # looked at anew; at the end the API server is gone
-                for event in watch.Watch().stream(look, *about, timeout_seconds=30):
+                for event in watch.Watch().stream(look, deserialize=False):
                     if self._over:
                         return
                     with self._lock:
-                        see(event["raw_object"], time.monotonic())
+                        see(event["object"], time.monotonic())
 
     def _see_pod(self, seen: dict[str, Any], now: float) -> None:
         change = self.changes.get(seen["metadata"].get("labels", {}).get(LABEL, ""))
@@ -70,10 +72,20 @@ class Observer:
             change.seen = now
 
     def _see_status(self, seen: dict[str, Any], now: float) -> None:
-        change = self.changes.get(seen["metadata"]["name"])
-        nodes = seen.get("status", {}).get("nodes", {})
-        if change and change.status is None and nodes.get("ready") == change.ready:
+        name = seen["metadata"]["name"]
+        change = self.changes.get(name)
+        self.shown[name] = seen.get("status", {}).get("nodes", {}).get("ready", 0)
+        if change and change.status is None and self.shown[name] == change.ready:
             change.status = now
+
+    def wait_until_shown(self, ready: dict[str, int]) -> bool:
+        """Wait, bounded, until these experiments' statuses show so many ready nodes; return whether they do."""
+        give_up = time.monotonic() + SEEN_S
+        while any(self.shown.get(name) != nodes for name, nodes in ready.items()):
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.1)
+        return True
 
 
 def status_rows(kubeconfig: Path, count: int, training: int) -> Iterator[Row]:
@@ -83,12 +95,12 @@ def status_rows(kubeconfig: Path, count: int, training: int) -> Iterator[Row]:
     to the event that tells of the experiment's new status; both as seen by one watcher.
     """
     observer = Observer(kubeconfig)
-    selector = f"{LABEL},ada.dev/part=trainer"
-    pods = observer.pods.list_namespaced_pod(NAMESPACE, label_selector=selector).items
+    pods = observer.pods.list_namespaced_pod(NAMESPACE, label_selector=TRAINERS).items
     if not pods:
         note("no trainer pod runs, so no change of the cluster could be made")
         return
-    time.sleep(2.0)
+    if not observer.wait_until_shown({pod.metadata.labels[LABEL]: 1 for pod in pods}):
+        note("not every trainer pod that is there is shown as ready")
     delays: list[float] = []
     lost = 0
     for ready in (0, 1):
@@ -99,9 +111,7 @@ def status_rows(kubeconfig: Path, count: int, training: int) -> Iterator[Row]:
             body = {"status": {"conditions": [condition]}}
             observer.pods.patch_namespaced_pod_status(pod.metadata.name, NAMESPACE, body)
             time.sleep(1 / CHANGES_A_SECOND)
-        give_up = time.monotonic() + SEEN_S
-        while any(change.status is None for change in observer.changes.values()) and time.monotonic() < give_up:
-            time.sleep(0.1)
+        observer.wait_until_shown({name: change.ready for name, change in observer.changes.items()})
         seen = [(change.seen, change.status) for change in observer.changes.values()]
         delays += [status - pod for pod, status in seen if pod is not None and status is not None]
         lost += sum(pod is None or status is None for pod, status in seen)
