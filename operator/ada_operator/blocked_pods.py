@@ -15,6 +15,7 @@ from ada_operator.view import LINGER_S, View
 PARTS: tuple[names.Part, ...] = ("curriculum", "rendezvous", "simulator", "trainer", "evaluation")
 OF_STAGE: tuple[names.Part, ...] = ("simulator", "trainer", "evaluation")  # the others serve all stages
 PATIENCE_S = 30.0  # a pod may be without a node, or not ready, for this long before that is worth saying
+LOADING_S = 120.0  # a program that has just begun may take so long to get ready: simulators are compiled
 
 
 def pods_blocked(view: View, pods: Iterable[Manifest]) -> tuple[str, str] | None:
@@ -68,4 +69,11 @@ def _is_unready(status: Manifest, now: float) -> bool:
     ready = _condition(status, "Ready")
     if status.get("phase") != "Running" or ready.get("status") != "False":
         return False
-    return now - seconds(ready.get("lastTransitionTime"), now) >= PATIENCE_S
+    since = seconds(ready.get("lastTransitionTime"), now)
+    begun = max((_begun(container, since) for container in status.get("containerStatuses", [])), default=since)
+    return now - since >= PATIENCE_S if begun < since else now - begun >= LOADING_S
+
+
+def _begun(container: Manifest, otherwise: float) -> float:
+    """Return since when a container runs (s since 1970)."""
+    return seconds(container.get("state", {}).get("running", {}).get("startedAt"), otherwise)

@@ -26,6 +26,7 @@ def no_place(pod, cluster):
 
 
 def unready(pod, cluster):
+    pod["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": timestamp(cluster.now - 200)}}
     ready = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp(cluster.now - 100)}
     pod["status"]["conditions"] = [ready]
 
@@ -95,6 +96,17 @@ def test_readiness_that_flaps_for_moments_is_no_news(cluster):
         pod["status"]["conditions"] = [{"type": "Ready", "status": ready, "lastTransitionTime": since}]
         cluster.look()
         assert condition(cluster, "Degraded")["status"] == "False"
+
+
+@pytest.mark.parametrize(("loads_s", "is_news"), [(90, False), (130, True)])
+def test_a_program_that_loads_may_take_longer_than_one_that_was_ready(cluster, loads_s, is_news):
+    cluster.settle()
+    (pod, *_) = cluster.of_part("simulator")
+    pod["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": timestamp(cluster.now - loads_s)}}
+    since = timestamp(cluster.now - loads_s - 30)  # its image was pulled meanwhile
+    pod["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": since}]
+    cluster.look()
+    assert condition(cluster, "Degraded")["status"] == str(is_news)
 
 
 def training(cluster):
