@@ -257,7 +257,8 @@ class Reconciler:
             await self._apply(wanted, there.get((wanted["kind"], wanted["metadata"]["name"])), found)
         await self._send(found, observed, planned.requests)
         status = _written(planned.status)
-        if planned.deletions or not self._pace.may_wait(_key(found), found.get("status"), status):
+        acts = planned.deletions or planned.events  # on what the status says
+        if acts or not self._pace.may_wait(_key(found), found.get("status"), status):
             await self._write_status(found, status)
         # Only now: what was concluded from a child must not be lost with it, should this operator end here.
         for gone in planned.deletions:
