@@ -20,6 +20,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 from pydantic_core import from_json, to_json
 
+from ada_operator.connections import ClosedConnector
 from ada_operator.observed import Manifest
 
 FIELD_MANAGER = "ada-operator"
@@ -127,7 +128,7 @@ class Cluster:
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:  # made in the event loop that uses it
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls, limit=AT_ONCE),
+                connector=ClosedConnector(self._tls, AT_ONCE),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": FIELD_MANAGER, "Accept": "application/json"},
                 read_bufsize=1 << 21,

@@ -16,6 +16,8 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from ada_operator.connections import ClosedConnector
+
 LATE_S = 3.0
 HELD_BACK = ("authorization", "accept", "content-type", "user-agent")
 LIES = ("truth", "silent", "dropped", "late", "duplicated", "reordered", "gone")  # what watches do
@@ -104,7 +106,7 @@ class ApiProxy:
     async def running(self, folder: Path) -> AsyncIterator[Path]:
         """Serve, and yield a kubeconfig that leads here."""
         self._session = aiohttp.ClientSession(
-            self._server, connector=aiohttp.TCPConnector(ssl=self._tls, limit=0), timeout=aiohttp.ClientTimeout(None)
+            self._server, connector=ClosedConnector(self._tls, 0), timeout=aiohttp.ClientTimeout(None)
         )
         application = web.Application(client_max_size=1 << 26)
         application.router.add_route("*", "/{path:.*}", self._serve)

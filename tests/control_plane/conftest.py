@@ -1,5 +1,6 @@
 """One control plane a session, one namespace a test, and the operator as a process of its own."""
 
+import gc
 import json
 import os
 import subprocess
@@ -26,6 +27,13 @@ from tests.cluster.processes import start, stop, wait_until  # noqa: E402
 from ada_operator.cluster import LEASE_PERMISSIONS, PERMISSIONS, SUBRESOURCE_PERMISSIONS  # noqa: E402
 
 SERIAL = count(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_nothing_open() -> Iterator[None]:
+    """Have what a file's event loops left open reported by its last test, not by one of another file, much later."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
