@@ -23,20 +23,21 @@ import torch
 from ada_api.environment import Environment
 from ada_api.stages import CheckpointReference
 from ada_curriculum.manifest import StoredCheckpoint, list_checkpoints
-from ada_curriculum.store import open_store
+from ada_curriculum.store import ObjectStore, open_store
 from ada_sim.tasks.source import TaskSource
 from ada_trainer.checkpoint import read_agent
 from ada_trainer.evaluation.episodes import Policy, draw_tasks, play
 from ada_trainer.evaluation.policies import AgentPolicy, RandomPolicy
 from ada_trainer.evaluation.program import build_network
 from benchmarks.groups import OurGroup
-from benchmarks.results.tables import ROOT
+from benchmarks.results.tables import ROOT, curve_of, read_history
 
 PAGE = ROOT / "docs" / "resized.md"
 PATIENCE_S = 1800.0
 FRAMES = 240_000
 TASKS, TRIALS = 256, 4
-STAGE = "only"
+STAGE, STORE = "only", "default/resized"
+TARGET = 0.9  # smoothed score in training
 ENVIRONMENT: dict[str, Any] = {
     "observation": "symbolic",
     "trials": {"min": 2, "max": 4},
@@ -68,6 +69,7 @@ class Outcome:
     seed: int
     resized: bool
     score: float  # share of a trial's time in the goal, mean over held-out tasks and trials
+    learned_at: int  # frames after which the smoothed score in training was TARGET
     frames: int
     updates: int
     memberships: tuple[Membership, ...]
@@ -107,9 +109,9 @@ def run(seed: int, folder: Path, *, resized: bool) -> Outcome:
     document = experiment(seed)
     with OurGroup(folder, document) as group:
         memberships = train(group, resized=resized)
-        progress, store = group.progress(), open_store(group.store_uri).child("default/resized")
-    last = list_checkpoints(store, STAGE)[-1]
-    outcome = Outcome(seed, resized, score_of(document, last), progress.frames, progress.updates, tuple(memberships))
+        progress, store = group.progress(), open_store(group.store_uri).child(STORE)
+    score = score_of(document, list_checkpoints(store, STAGE)[-1])
+    outcome = Outcome(seed, resized, score, learned_at(store), progress.frames, progress.updates, tuple(memberships))
     known.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     return outcome
 
@@ -164,11 +166,17 @@ def play_held_out(document: dict[str, Any], policy: Policy) -> float:
     return float(shares.mean())
 
 
+def learned_at(store: ObjectStore) -> int:
+    """Return after how many frames a run had learned its task; FRAMES if it had not."""
+    return next((int(frames) for frames, score in curve_of(read_history(store, STAGE)) if score >= TARGET), FRAMES)
+
+
 def page(outcomes: Sequence[Outcome], by_chance: float) -> list[str]:
     """Return docs/resized.md."""
-    plain, resized = (np.array([one.score for one in outcomes if one.resized is which]) for which in (False, True))
-    inside = sum(bool(plain.min() <= score <= plain.max()) for score in resized)
-    error = float(np.sqrt(plain.var(ddof=1) / len(plain) + resized.var(ddof=1) / len(resized)))
+    undisturbed, resized = ([one for one in outcomes if one.resized is which] for which in (False, True))
+    ends, their_ends = (np.array([one.score for one in runs]) for runs in (undisturbed, resized))
+    starts, their_starts = (np.array([one.learned_at / 1000 for one in runs]) for runs in (undisturbed, resized))
+    inside = sum(bool(ends.min() <= score <= ends.max()) for score in their_ends)
     return [
         "# Resized runs",
         "",
@@ -176,15 +184,19 @@ def page(outcomes: Sequence[Outcome], by_chance: float) -> list[str]:
         "second node is told to leave after a third of the frames and started again at once. Real programs on one",
         f"machine, PPO, {FRAMES:,} frames; the task is to go to the object that the goal names, of two. Scores are the",
         f"share of a trial's time in the goal, mean over {TASKS} held-out tasks and {TRIALS} trials; a random policy",
-        f"has {by_chance:.3f}.",
+        f"has {by_chance:.3f}. *Learned* is the frame from which on the smoothed score in training was {TARGET}: a run",
+        "that learned late had less time to become better than that.",
         "",
-        "| seed | resized | workers, and the frame from which on | updates | frames at the end | score |",
-        "|---|---|---|---|---|---|",
+        "| seed | resized | workers, and the frame from which on | updates | frames at the end | learned | score |",
+        "|---|---|---|---|---|---|---|",
         *map(line, outcomes),
         "",
-        f"* Undisturbed: {summary(plain)}.",
-        f"* Resized twice: {summary(resized)}; {inside} of them within the range of the undisturbed ones.",
-        f"* The means differ by {resized.mean() - plain.mean():+.3f}, with a standard error of {error:.3f}.",
+        f"* Score, undisturbed: {summary(ends, 3)}.",
+        f"* Score, resized twice: {summary(their_ends, 3)}; {inside} of them within the range of the undisturbed ones.",
+        f"* The mean scores differ by {difference(ends, their_ends, 3)}.",
+        f"* Learned after so many thousand frames, undisturbed: {summary(starts, 0)}.",
+        f"* Resized twice: {summary(their_starts, 0)}.",
+        f"* These means differ by {difference(starts, their_starts, 0)}.",
     ]
 
 
@@ -192,14 +204,22 @@ def line(outcome: Outcome) -> str:
     """Return one row of the table."""
     members = ", ".join(f"{one.workers} from {one.frames:,}" for one in outcome.memberships)
     twice = "twice" if outcome.resized else "no"
-    figures = f"{outcome.updates} | {outcome.frames:,} | {outcome.score:.3f}"
+    figures = f"{outcome.updates} | {outcome.frames:,} | {outcome.learned_at:,} | {outcome.score:.3f}"
     return f"| {outcome.seed} | {twice} | {members} | {figures} |"
 
 
-def summary(scores: np.ndarray) -> str:
-    """Describe scores, float [seeds]."""
-    spread = f"standard deviation {scores.std(ddof=1):.3f}, from {scores.min():.3f} to {scores.max():.3f}"
-    return f"mean {scores.mean():.3f}, {spread}, {len(scores)} seeds"
+def summary(values: np.ndarray, places: int) -> str:
+    """Describe one value a seed, float [seeds]."""
+    mean, deviation, least, most = (
+        f"{value:.{places}f}" for value in (values.mean(), values.std(ddof=1), values.min(), values.max())
+    )
+    return f"mean {mean}, standard deviation {deviation}, from {least} to {most}, {len(values)} seeds"
+
+
+def difference(values: np.ndarray, others: np.ndarray, places: int) -> str:
+    """Say by how much the second mean is above the first, and how well that is known."""
+    error = float(np.sqrt(values.var(ddof=1) / len(values) + others.var(ddof=1) / len(others)))
+    return f"{others.mean() - values.mean():+.{places}f}, with a standard error of {error:.{places}f}"
 
 
 def main(arguments: Sequence[str]) -> int:
