@@ -41,12 +41,14 @@ def step(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) 
 def train(view: View, stage: Stage, memory: StageStatus, teacher: Pinned | None) -> Step:
     """Bring up what training needs, in order, and keep the group going."""
     running = view.job("trainer", stage)
+    servers = manifests.simulators(view.experiment, stage, view.platform)
     if running is None and (
         view.ready_replicas("curriculum") < 1 or (memory.generation > 0 and not view.is_answered())
     ):
         # A group that is gone may have been through: only the service can tell an operator that has just started.
-        return Step(memory, "Starting", "waiting for the curriculum service")
-    servers = manifests.simulators(view.experiment, stage, view.platform)
+        # Simulators that are there stay: a service that is silent for a moment must not cost their start.
+        kept = servers if view.workload("simulator", stage) in view.observed.statefulsets else ()
+        return Step(memory, "Starting", "waiting for the curriculum service", kept)
     if running is not None:
         return carry_on(view, stage, memory, running).with_objects(servers)
     ready, wanted = view.ready_replicas("simulator", stage), stage.simulators.replicas

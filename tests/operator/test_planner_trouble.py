@@ -2,7 +2,9 @@
 
 import pytest
 
+from ada_operator import names
 from ada_operator.kubernetes_time import timestamp
+from ada_operator.observed import Reference
 
 
 def condition(cluster, kind):
@@ -161,6 +163,26 @@ def test_nobody_is_blamed_for_silence_while_the_curriculum_service_cannot_be_ask
     cluster.now += 5000
     cluster.settle()
     assert cluster.status["stages"][0]["generation"] == 1
+
+
+@pytest.mark.parametrize("lost", [pytest.param(True, id="the service is not ready"), pytest.param(False, id="silent")])
+def test_simulators_outlive_a_curriculum_service_that_is_not_to_be_had_while_no_group_is_there(cluster, lost):
+    training(cluster)
+    simulators = Reference("StatefulSet", names.workload("quick", "simulator", "teacher"))
+    del cluster.objects[Reference("Job", names.workload("quick", "trainer", "teacher"))]
+    for pod in cluster.of_part("trainer"):
+        del cluster.pods[pod["metadata"]["name"]]
+    if lost:
+        for pod in cluster.of_part("curriculum"):
+            pod["status"] = {"phase": "Pending"}
+    else:
+        cluster.progress_age_s = None
+    for _ in range(5):
+        cluster.run_controllers()
+        planned = cluster.look()
+        assert simulators not in planned.deletions
+        assert cluster.status["phase"] == "Starting"
+    assert simulators in cluster.objects
 
 
 def test_updates_that_are_not_finite_roll_back_to_the_commit_before(cluster):
