@@ -43,7 +43,7 @@ bench: setup ## measure beside the yardsticks, about 15 minutes; writes docs/ben
 bench-gpu: setup ## acting and learning on a GPU beside eager float32; prints rows, needs a CUDA device
 	$(BIN)/python -m benchmarks.gpu
 
-validation: setup ## our learner beside a published PPO on tasks that others know, 3 seeds (hours); runs/validation keeps them
+validation: setup ## our learner beside a published PPO on tasks that others know, 3 seeds (hours); docs/validation keeps them
 	$(BIN)/python -m benchmarks.validation
 
 results: setup ## train the examples over seeds; writes docs/results.md (about two hours)

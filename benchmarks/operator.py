@@ -38,6 +38,7 @@ CHILDREN_S, TRAINING_S, TRAINING_EACH_S = 300.0, 60.0, 1.5
 CHANGES, FEW_CHANGES = 200, 4
 SETTLE_S, REST_S, FEW_SECONDS = 25.0, 60.0, 5.0  # after a change of what the services say; of rest
 SETTLE_EACH_S = 0.15  # for each experiment: twice the turn that its last figures wait for
+LISTS_EACH_S = 0.05  # for each experiment: until a new operator has listed everything, watches and inventory
 MEMORY_LIMIT = 300e6
 ASKED_BY_ITSELF = 120
 FIRST_CHILD_BYTES = 4500
@@ -68,8 +69,13 @@ def rows(effort: Effort, experiments: int | None = None, running: int | None = N
             yield from status_rows(plane.kubeconfig, FEW_CHANGES if effort.small else CHANGES, training)
             yield from rest_rows(plane, pid, count, FEW_SECONDS if effort.small else REST_S)
             memory = resident_bytes(pid)
+        with running_operator(plane, Path(folder)) as pid:
+            time.sleep(FEW_SECONDS if effort.small else SETTLE_S + LISTS_EACH_S * count)
+            anew = resident_bytes(pid)
     what = f"resident bytes of the operator, {applied} experiments, of which {count} run"
     yield cost_row("operator", what, memory, MEMORY_LIMIT, "limit", 1)
+    what = f"resident bytes of an operator that comes to {count} that run"
+    yield cost_row("operator", what, anew, MEMORY_LIMIT, "limit", 1)
 
 
 def prepare(plane: ControlPlane) -> None:

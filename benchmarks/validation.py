@@ -33,7 +33,7 @@ from benchmarks.peers import tasks
 from benchmarks.peers.tasks import ONE_TRY, Served, Tally, Task
 from benchmarks.validation_worlds import GROUP, CutCollector, Worlds, fields_of
 
-RUNS = ROOT / "runs" / "validation"
+RUNS = ROOT / "docs" / "validation"
 Core = Literal["transformer-xl", "gru", "gru-attention"]
 SYSTEMS = ("muesli", "ppo", "peer")
 POINTS = 20  # of a curve

@@ -18,12 +18,14 @@ import kopf
 
 from ada_operator import names
 from ada_operator.cluster import EXPERIMENTS, LABELLED, Resource, load_configuration
-from ada_operator.kept import Place
+from ada_operator.kept import Packed, Place, pack
 from ada_operator.observed import Manifest
 from ada_operator.work_queue import Key, backoff_s
 
 logger = logging.getLogger(__name__)
 
+CHUNK = 100  # objects that a watch begins with, at once: whole lists of thousands fill the memory
+IDLE_S = 0.2  # for which kopf keeps a task for an object, and with it the object as it last was
 RESTART_AFTER_S = 60.0  # a watch that held for this long is not part of a row of failures
 
 
@@ -81,6 +83,8 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.networking.error_backoffs = EndlessBackoff()
     settings.networking.request_timeout = 60.0
+    settings.watching.chunk_size = CHUNK
+    settings.queueing.idle_timeout = IDLE_S
     settings.process.ultimate_exiting_timeout = None  # it is a thread here: nobody may be killed for it
     for resource in LABELLED:
         settings.watching.label_selectors[_selector(resource)] = names.EXPERIMENT_LABEL
@@ -93,10 +97,11 @@ def _selector(resource: Resource) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a watch event says: which object, as it is now or as it went."""
+    """What a watch event says: which object, as it is now or as it went; packed where there is nothing to hold up."""
 
     resource: Resource
-    item: Manifest
+    metadata: Manifest
+    item: Packed
     gone: bool
 
 
@@ -187,7 +192,7 @@ def build_registry(kubeconfig: str | None, notify: Callable[[Seen], None]) -> ko
 
         async def on_event(*, event: Any, param: Any = resource, **_: Any) -> None:
             item = {**event["object"], "kind": param.kind, "apiVersion": param.api_version}
-            notify(Seen(param, item, gone=event["type"] == "DELETED"))
+            notify(Seen(param, item["metadata"], pack(item), gone=event["type"] == "DELETED"))
 
         kopf.on.event(*_selector(resource), registry=registry, id=resource.plural, param=resource)(on_event)
     return registry

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from ada_operator import names
 from ada_operator.cluster import EXPERIMENTS, LABELLED, Cluster, Resource
-from ada_operator.kept import KeptLooks, Place
+from ada_operator.kept import KeptLooks, Place, pack
 from ada_operator.observed import Manifest
 
 PAUSE_S = 0.05  # after a page: whoever has something to do meanwhile goes first
@@ -39,7 +39,7 @@ async def take_inventory(
                 for item in page.items:
                     place = place_of(resource, item["metadata"])
                     there[place].add(item["metadata"]["uid"])
-                    if kept.heard(place, resource.kind, item):
+                    if not kept.knows(place, resource.kind, item) and kept.heard(place, resource.kind, pack(item)):
                         news(place)
                 if resource is EXPERIMENTS:
                     experiments += [item["metadata"] for item in page.items]

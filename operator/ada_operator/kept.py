@@ -31,19 +31,20 @@ class Packed:
 
     uid: str
     version: int
-    data: bytes
+    data: bytes  # of all that is read but the version
 
 
 def pack(item: Manifest) -> Packed:
     """Return an object as it is kept."""
-    metadata = item["metadata"]
-    data = zlib.compress(to_json(slim(item)), 1)
-    return Packed(metadata["uid"], int(metadata["resourceVersion"]), data)
+    slender = slim(item)
+    version = slender["metadata"].pop("resourceVersion")
+    return Packed(slender["metadata"]["uid"], int(version), zlib.compress(to_json(slender), 1))
 
 
 def unpack(packed: Packed) -> Manifest:
     """Return the object."""
     found: Manifest = from_json(zlib.decompress(packed.data))
+    found["metadata"]["resourceVersion"] = str(packed.version)
     return found
 
 
@@ -88,11 +89,11 @@ class KeptLooks:
     def known(self, place: Place, kind: str) -> list[Manifest] | None:
         """Return the objects of a kind, or None if they are not known well enough."""
         kept = self._kept.setdefault(place, _Kept())
-        if not self._is_known(kept, kind):
+        if not self._is_believed(kept, kind):
             return None
         return [unpack(one) for one in kept.items.get(kind, {}).values()]
 
-    def _is_known(self, kept: _Kept, kind: str) -> bool:
+    def _is_believed(self, kept: _Kept, kind: str) -> bool:
         read_at, listed_at = kept.read_at.get(kind, NEVER), self._listed_at.get(kind, NEVER)
         if max(read_at, listed_at) < max(kept.doubted_at.get(kind, NEVER), kept.all_doubted_at):
             return False
@@ -100,25 +101,29 @@ class KeptLooks:
         now = self._clock()
         return now - read_at < read_holds_s or now - listed_at < self.lists_hold_s
 
-    def heard(self, place: Place, kind: str, item: Manifest, *, gone: bool = False) -> bool:
-        """Note what was said about one object; return whether that is news."""
+    def knows(self, place: Place, kind: str, item: Manifest) -> bool:
+        """Return whether this version of an object, or a newer one, was heard of."""
+        kept, metadata = self._kept.get(place), item["metadata"]
+        return kept is not None and _is_known(kept, kind, metadata["uid"], int(metadata["resourceVersion"]))
+
+    def heard(self, place: Place, kind: str, item: Packed, *, gone: bool = False) -> bool:
+        """Note what was said about one object; return whether that is news: it changed in something that is read."""
         kept = self._kept.setdefault(place, _Kept())
-        uid, version = item["metadata"]["uid"], int(item["metadata"]["resourceVersion"])
-        known = kept.items.get(kind, {}).get(uid)
-        if (known and known.version >= version) or kept.gone.get(uid, -1) >= version:
+        if _is_known(kept, kind, item.uid, item.version):
             return False
         kept.changes[kind] = kept.changes.get(kind, 0) + 1
+        before = kept.items.get(kind, {}).get(item.uid)
         if gone:
-            kept.items.get(kind, {}).pop(uid, None)
-            kept.gone[uid] = version
+            kept.items.get(kind, {}).pop(item.uid, None)
+            kept.gone[item.uid] = item.version
             self._drop_if_empty(place)
         else:
-            kept.items.setdefault(kind, {})[uid] = pack(item)
-        return True
+            kept.items.setdefault(kind, {})[item.uid] = item
+        return gone or before is None or before.data != item.data
 
     def wrote(self, place: Place, kind: str, item: Manifest) -> None:
         """Note what the API server answered to a write of ours."""
-        self.heard(place, kind, item)
+        self.heard(place, kind, pack(item))
 
     def listed(self, kind: str, began_at: float, version: int, there: Mapping[Place, Collection[str]]) -> list[Place]:
         """Note that a list of all objects of a kind, each of which was heard, is complete.
@@ -164,3 +169,8 @@ class KeptLooks:
     def _drop_if_empty(self, place: Place) -> None:
         if not any(self._kept[place].items.values()):
             del self._kept[place]
+
+
+def _is_known(kept: _Kept, kind: str, uid: str, version: int) -> bool:
+    known = kept.items.get(kind, {}).get(uid)
+    return (known is not None and known.version >= version) or kept.gone.get(uid, -1) >= version
