@@ -26,7 +26,7 @@ from ada_operator.observed import Manifest
 FIELD_MANAGER = "ada-operator"
 READ_TIMEOUT_S = 30.0
 CLOCK_TOLERANCE_S = 5.0  # an answer may be that late before it means that the API server's clock was set back
-PAGE = 500  # objects a page of a list
+PAGE = 100  # objects a page of a list
 AT_ONCE = 100  # connections
 NEVER_A_VERSION = "1"  # etcd's revision before anything is written: no object has it
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

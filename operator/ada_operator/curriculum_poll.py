@@ -111,6 +111,10 @@ class CurriculumPoll:
         answer = self._answers.get(key)
         return (answer.progress, self._clock() - answer.read_at) if answer else (None, None)
 
+    def is_silent(self, key: Key) -> bool:
+        """Return whether an experiment's service was asked and did not answer, the last time."""
+        return key in self._silent
+
     def unchanged_s(self, key: Key) -> float | None:
         """Return for how long an experiment's answers have been the same; None if there is none."""
         answer = self._answers.get(key)
@@ -142,6 +146,7 @@ class CurriculumPoll:
             return
         if progress.experiment != "/".join(key):
             logger.warning("%s/%s: its curriculum service answers for %s", *key, progress.experiment)
+            self._silent[key] = self._silent.get(key, 0) + 1
             return
         now, before = self._clock(), self._answers.get(key)
         same_since = before.same_since if before and before.progress == progress else now

@@ -236,13 +236,13 @@ def keep(
     for child in objects:
         if child["kind"] == "Job":
             child["spec"]["template"] = job["spec"]["template"]
-    progress, silent = view.progress(stage.name), is_silent(view, stage)
+    progress, untold = view.progress(stage.name), is_untold(view, stage)
     learns = progress is not None and progress.phase in ("training", "committing", "trained")
     held = bool(job["spec"].get("suspend"))  # by a queue, which may also take back what trained
-    trains = not held and (learns or silent)  # a service that does not answer says nothing about the group
+    trains = not held and (learns or untold)  # a service that does not answer says nothing about the group
     ready = sum(is_ready(pod) and not is_leaving(pod) for pod in pods)  # the Job's own count comes a second later
     trouble = degraded(pods, wanted, trains=trains and not (progress is not None and progress.phase == "trained"))
-    if trouble is None and silent:
+    if trouble is None and untold and is_silent(view):
         trouble = ("CurriculumSilent", "the curriculum service does not answer; what is shown is what it last said")
     return Step(
         memory,
@@ -255,7 +255,13 @@ def keep(
     )
 
 
-def is_silent(view: View, stage: Stage) -> bool:
+def is_silent(view: View) -> bool:
+    """Return whether the service does not answer; one that was not asked yet stays what it was said to be."""
+    known = conditions.find(view.before.conditions, "Degraded")
+    return view.observed.silent or (known is not None and known.reason == "CurriculumSilent")
+
+
+def is_untold(view: View, stage: Stage) -> bool:
     """Return whether a group that trained is no longer told of, though the service that should tell is ready."""
     return (
         conditions.holds(view.before.conditions, "Training")

@@ -49,6 +49,7 @@ class Observed:
     network_policies: Mapping[str, Manifest] = field(default_factory=dict)
     progress: Progress | None = None
     progress_age_s: float | None = None  # seconds since `progress` was read; None: never
+    silent: bool = False  # whether the curriculum service was asked since, and did not answer
     unchanged_s: float | None = None  # seconds for which `progress` was seen to say the same; None: not known
 
     def stage_progress(self, stage: str) -> StageProgress | None:

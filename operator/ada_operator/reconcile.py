@@ -217,6 +217,7 @@ class Reconciler:
             network_policies=children["NetworkPolicy"],
             progress=progress,
             progress_age_s=age_s,
+            silent=self._poll.is_silent(key),
             unchanged_s=self._poll.unchanged_s(key),
         )
 

@@ -13,6 +13,7 @@ from ada_operator.local import workloads
 from ada_operator.local.workloads import BackOff
 from ada_operator.observed import Observed, Platform, Reference
 from ada_operator.planner import Plan, plan
+from ada_operator.view import FRESH_S
 
 NOW = 1_800_000_000.0
 
@@ -159,6 +160,7 @@ class FakeCluster:
                 experiment="lab/quick", stages=[StageProgress(**stage) for stage in self.stages.values()]
             ),
             progress_age_s=self.progress_age_s,
+            silent=self.progress_age_s is not None and self.progress_age_s > FRESH_S,
         )
 
     def look(self) -> Plan:

@@ -131,6 +131,19 @@ def test_a_curriculum_service_that_falls_silent_is_a_condition_and_the_phase_sta
     assert condition(cluster, "Degraded")["status"] == "False"
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_operator_that_has_not_asked_yet_does_not_say_that_the_service_is_silent(cluster, silent):
+    """It did, of every experiment whenever it was started again, in an event each."""
+    training(cluster)
+    if silent:
+        cluster.progress_age_s = 100.0
+        cluster.look()
+    written = cluster.status
+    cluster.progress_age_s = None
+    assert not cluster.look().events
+    assert cluster.status == written
+
+
 def test_running_out_of_memory_names_the_limit(make_cluster):
     cluster = make_cluster(failurePolicy={"maxCodeFailures": 0})
     stages = cluster.document["spec"]["stages"]

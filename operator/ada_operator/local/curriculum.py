@@ -24,11 +24,13 @@ class CurriculumPoll:
         self._sent: Future[None] | None = None
         self.progress: Progress | None = None
         self.read_at: float | None = None
+        self.silent = False  # whether the last question was not answered
 
     def look(self, token: str, now: float) -> None:
         """Take an answer that arrived, and ask again when it is time."""
         if self._answer is not None and self._answer.done():
             answer, self._answer = self._answer.result(), None
+            self.silent = answer is None
             if answer is not None:
                 self.progress, self.read_at = answer, now
         if self._answer is None and now - self._asked >= INTERVAL_S:

@@ -129,6 +129,7 @@ class Runner:
             network_policies=of_kind("NetworkPolicy"),
             progress=self._curriculum.progress,
             progress_age_s=self._curriculum.age_s(now),
+            silent=self._curriculum.silent,
         )
 
     def _carry_out(self, decided: Plan, now: float) -> ExperimentStatus:
