@@ -77,3 +77,31 @@ def test_anything_else_is_told_at_once_with_many_too(monkeypatch, news):
     monkeypatch.setattr(curriculum_poll, "ROUTINE_A_SECOND", 0.01)
     changes = [{"phase": "training"} | change for change in (*GROWING, {"frames": 5, "score": 0.05} | news)]
     assert asyncio.run(told_of(changes)) == [False, False]
+
+
+async def silence(*said: str) -> list[bool]:
+    """Ask a service that says these things one after the other; return whether it was held for silent after each."""
+    left = list(said)
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(text=left.pop(0))
+
+    application = web.Application()
+    application.router.add_get("/ns/run/v1/progress", answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    poll = CurriculumPoll(f"http://{host}:{port}/{{namespace}}/{{name}}")
+    found = [poll.is_silent(KEY)]
+    for _ in said:
+        await poll.ask(KEY, "token")
+        found.append(poll.is_silent(KEY))
+    await poll.close()
+    await runner.cleanup()
+    return found
+
+
+def test_a_service_is_silent_once_it_was_asked_and_gave_no_answer_of_its_own():
+    of_this, of_another = (Progress(experiment=name, stages=[]).model_dump_json() for name in ("ns/run", "ns/other"))
+    assert asyncio.run(silence("nonsense", of_this, of_another, of_this)) == [False, True, False, True, False]
