@@ -69,9 +69,6 @@ LEASES = Resource("coordination.k8s.io/v1", "Lease", "leases")
 LABELLED = (CONFIG_MAPS, SERVICES, PODS, STATEFUL_SETS, JOBS, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 BY_KIND = {resource.kind: resource for resource in (EXPERIMENTS, SECRETS, EVENTS, LEASES, *LABELLED)}
 
-# What is read of the status of what the API server's controllers keep; of others, all or nothing is read anyway.
-READ_OF_STATUS = {JOBS.kind: ("conditions",), STATEFUL_SETS.kind: ("readyReplicas",), DISRUPTION_BUDGETS.kind: ()}
-
 # Everything the operator asks of the API server: whoever installs it grants exactly this.
 PERMISSIONS: dict[Resource, tuple[str, ...]] = {
     EXPERIMENTS: ("get", "list", "watch", "delete"),
@@ -287,18 +284,14 @@ class Cluster:
 def slim(item: Manifest) -> Manifest:
     """Return an object without what nobody here reads and what would fill the memory: field owners, specs of pods.
 
-    Nor is what changes with every pod, in the status of what owns it, kept: such a change is no reason to look. An
-    object that is sent back without field owners keeps those that it has.
+    An object that is sent back without field owners keeps those that it has.
     """
     metadata = {key: value for key, value in item.get("metadata", {}).items() if key != "managedFields"}
     found = {**item, "metadata": metadata}
-    kind = item.get("kind")
-    if kind == PODS.kind:
+    if item.get("kind") == PODS.kind:
         containers = item.get("spec", {}).get("containers", [])
         kept = [{key: one[key] for key in ("name", "image", "resources") if key in one} for one in containers]
         found["spec"] = {"nodeName": item.get("spec", {}).get("nodeName"), "containers": kept}
-    elif kind in READ_OF_STATUS and "status" in item:
-        found["status"] = {key: item["status"][key] for key in READ_OF_STATUS[kind] if key in item["status"]}
     return found
 
 

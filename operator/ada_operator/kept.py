@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from pydantic_core import from_json, to_json
 
-from ada_operator.cluster import slim
+from ada_operator.cluster import DISRUPTION_BUDGETS, JOBS, STATEFUL_SETS, slim
 from ada_operator.observed import Manifest
 
 LONGEST_KEPT_S = 60.0  # what is read one by one; longer with many experiments, of which REREAD_A_SECOND are read anew
 REREAD_A_SECOND = 10.0
 NEVER = float("-inf")
+READ_OF_STATUS = {JOBS.kind: ("conditions",), STATEFUL_SETS.kind: ("readyReplicas",), DISRUPTION_BUDGETS.kind: ()}
 
 Place = tuple[str, str]  # namespace, and the label of an experiment's children
 Read = Callable[[], Awaitable[list[Manifest]]]
@@ -35,8 +36,14 @@ class Packed:
 
 
 def pack(item: Manifest) -> Packed:
-    """Return an object as it is kept."""
+    """Return an object as it is kept.
+
+    Of a status that changes with every pod only what is read is kept: another change is no reason to look.
+    """
     slender = slim(item)
+    status, read = item.get("status"), READ_OF_STATUS.get(item["kind"])
+    if status and read is not None:
+        slender["status"] = {key: status[key] for key in read if key in status}
     version = slender["metadata"].pop("resourceVersion")
     return Packed(slender["metadata"]["uid"], int(version), zlib.compress(to_json(slender), 1))
 

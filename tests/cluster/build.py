@@ -7,6 +7,7 @@ nothing else does. Go is taken from the PATH or, where there is none, from the p
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ PROGRAMS = (
     Program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
     Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
     Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    Program("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
     Program("minio", "minio", "github.com/minio/minio"),
     Program("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),  # a second S3 server
     Program("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
@@ -74,6 +76,18 @@ def _pins(module: str) -> str:
     own = sorted(path.name for path in (TOOLS / module).glob("*.go"))
     content = b"".join((TOOLS / module / name).read_bytes() for name in ("go.mod", "go.sum", *own))
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+def module_source(module: str, path: str) -> Path:
+    """Return where Go keeps the source of a module that a folder under tools/ pins, fetched if it is not there.
+
+    Raises:
+        CalledProcessError: it can't be had.
+    """
+    download = [find_go(), "mod", "download", "-json", path]
+    environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off"}
+    done = subprocess.run(download, cwd=TOOLS / module, env=environment, capture_output=True, text=True, check=True)
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _linker_flags(program: Program) -> str:
