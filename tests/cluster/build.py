@@ -25,12 +25,16 @@ CACHE = Path(os.environ.get("ADA_CACHE") or Path.home() / ".cache" / "ada-operat
 
 @dataclass(frozen=True)
 class Program:
-    """A Go program: its name, the folder under tools/ that pins it, its package, tags if it is built with C."""
+    """A Go program: its name, the folder under tools/ that pins it, its package, tags if it is built with C.
+
+    One that only long tests need is built with ADA_TEST_LONG=1, or when it is named.
+    """
 
     name: str
     module: str
     package: str
     c_tags: str | None = None
+    only_long: bool = False
 
 
 PROGRAMS = (
@@ -40,7 +44,7 @@ PROGRAMS = (
     Program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
     Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
     Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
-    Program("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue"),
+    Program("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue", only_long=True),
     Program("minio", "minio", "github.com/minio/minio"),
     Program("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),  # a second S3 server
     Program("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
@@ -168,7 +172,7 @@ def main(names: list[str]) -> int:
     failed = False
     with _only_one_builder():
         for program in PROGRAMS:
-            if names and program.name not in names:
+            if program.name not in names if names else program.only_long and not os.environ.get("ADA_TEST_LONG"):
                 continue
             if not missing_programs(program.name):
                 print(f"build: {program.name}: already there", flush=True)
