@@ -43,8 +43,8 @@ def kueue(plane: ControlPlane) -> Iterator[None]:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     plane.kubectl.apply(namespace)
     held, port = hold_port()
-    process = _controller(plane, held_port=port)
-    held.close()
+    held.close()  # it does not share its port
+    process = _controller(plane, port)
     try:
         wait_until("line of Kueue that its webhooks serve", lambda: _serves(plane, process), 60, plane.log_tails)
         plane.kubectl.apply(*_webhooks(components, plane, port))
@@ -53,7 +53,7 @@ def kueue(plane: ControlPlane) -> Iterator[None]:
         stop(process)
 
 
-def _controller(plane: ControlPlane, held_port: int) -> "subprocess.Popen[bytes]":
+def _controller(plane: ControlPlane, port: int) -> "subprocess.Popen[bytes]":
     """Start Kueue's controller; its webhooks serve with the API server's own certificate, which is for loopback too."""
     certificates = plane.folder / "kueue-certificates"
     certificates.mkdir()
@@ -65,7 +65,7 @@ def _controller(plane: ControlPlane, held_port: int) -> "subprocess.Popen[bytes]
         "namespace": NAMESPACE,
         "health": {"healthProbeBindAddress": "0"},
         "metrics": {"bindAddress": "0"},
-        "webhook": {"host": "127.0.0.1", "port": held_port, "certDir": str(certificates)},
+        "webhook": {"host": "127.0.0.1", "port": port, "certDir": str(certificates)},
         "leaderElection": {"leaderElect": False},
         "internalCertManagement": {"enable": False},
         "integrations": {"frameworks": ["batch/job"]},

@@ -1,7 +1,8 @@
 """What an answer of a curriculum service sets off: figures that grow are routine, anything else is told at once."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,16 +15,12 @@ from ada_operator.curriculum_poll import CurriculumPoll
 KEY = ("ns", "run")
 
 
-async def told_of(changes: list[Mapping[str, Any]]) -> list[bool]:
-    """Let a service say these things one after the other, once each; return what was announced as routine or not."""
-    answers = [StageProgress(stage="only", **change) for change in changes]
-    given = 0
+@asynccontextmanager
+async def poll_of(say: Callable[[], str]) -> AsyncIterator[CurriculumPoll]:
+    """Yield a poll of one experiment's service, which answers what `say` returns each time."""
 
     async def answer(request: web.Request) -> web.Response:
-        nonlocal given
-        stage = answers[min(given, len(answers) - 1)]
-        given += 1
-        return web.json_response(text=Progress(experiment="/".join(KEY), stages=[stage]).model_dump_json(by_alias=True))
+        return web.json_response(text=say())
 
     application = web.Application()
     application.router.add_get("/ns/run/v1/progress", answer)
@@ -32,17 +29,31 @@ async def told_of(changes: list[Mapping[str, Any]]) -> list[bool]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     poll = CurriculumPoll(f"http://{host}:{port}/{{namespace}}/{{name}}")
-    told: list[bool] = []
-    poll.announce = lambda key, routine: told.append(routine)
     try:
-        poll.follow(KEY, "token")
-        async with asyncio.timeout(30):
-            while given <= len(answers):
-                await asyncio.sleep(0.005)
-        return told
+        yield poll
     finally:
         await poll.close()
         await runner.cleanup()
+
+
+async def told_of(changes: list[Mapping[str, Any]]) -> list[bool]:
+    """Let a service say these things one after the other, once each; return what was announced as routine or not."""
+    answers = [StageProgress(stage="only", **change) for change in changes]
+    given = 0
+
+    def say() -> str:
+        nonlocal given
+        stage = answers[min(given, len(answers) - 1)]
+        given += 1
+        return Progress(experiment="/".join(KEY), stages=[stage]).model_dump_json(by_alias=True)
+
+    told: list[bool] = []
+    async with poll_of(say) as poll, asyncio.timeout(30):
+        poll.announce = lambda key, routine: told.append(routine)
+        poll.follow(KEY, "token")
+        while given <= len(answers):
+            await asyncio.sleep(0.005)
+    return told
 
 
 @pytest.fixture(autouse=True)
@@ -82,23 +93,11 @@ def test_anything_else_is_told_at_once_with_many_too(monkeypatch, news):
 async def silence(*said: str) -> list[bool]:
     """Ask a service that says these things one after the other; return whether it was held for silent after each."""
     left = list(said)
-
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response(text=left.pop(0))
-
-    application = web.Application()
-    application.router.add_get("/ns/run/v1/progress", answer)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    poll = CurriculumPoll(f"http://{host}:{port}/{{namespace}}/{{name}}")
-    found = [poll.is_silent(KEY)]
-    for _ in said:
-        await poll.ask(KEY, "token")
-        found.append(poll.is_silent(KEY))
-    await poll.close()
-    await runner.cleanup()
+    async with poll_of(lambda: left.pop(0)) as poll:
+        found = [poll.is_silent(KEY)]
+        for _ in said:
+            await poll.ask(KEY, "token")
+            found.append(poll.is_silent(KEY))
     return found
 
 
