@@ -33,8 +33,8 @@ def main() -> int:
         )
         return 2
     device = torch.device("cuda")
-    kernels.choose(device)
     for size, model in MODELS.items():
+        kernels.choose(device, sizes_of(model).width)
         for row in (*acting_rows(size, model, device, FULL), *learning_rows(size, model, device, FULL)):
             print(row.line(), flush=True)
     return 0

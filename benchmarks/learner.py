@@ -19,8 +19,8 @@ from ada_api.experiment import AdaExperiment
 from ada_api.stages import AgentModel, Algorithm, Muesli
 from ada_curriculum.client import CurriculumClient
 from ada_sim.observation import specification
+from ada_trainer import kernels
 from ada_trainer.elastic.group import Group
-from ada_trainer.kernels import has_matrix_units
 from ada_trainer.learner import Batch, Learner
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.presets import sizes_of
@@ -40,7 +40,7 @@ MODELS = {
     "6M": AgentModel(preset="6m", memory=MEMORY),
     "23M": AgentModel(preset="23m", memory=MEMORY),
 }
-MATRIX_UNITS = has_matrix_units()  # without them bf16 gains little
+MATRIX_UNITS = kernels.has_matrix_units()  # without them bf16 gains little
 ACTING_BARS = dict(zip(MODELS, (1.3, 1.5, 2.0) if MATRIX_UNITS else (1.1, 1.2, 1.3), strict=True))
 LEARNING_BARS = dict(zip(MODELS, (1.3, 1.6, 2.2) if MATRIX_UNITS else (1.0, 1.0, 1.0), strict=True))
 MUESLI_BARS = {"6M": 0.4, "23M": 0.4}
@@ -71,6 +71,12 @@ def network_of(model: AgentModel, muesli: Muesli | None = None) -> AgentNetwork:
     """Return our network."""
     torch.manual_seed(0)
     return AgentNetwork(model, specification(SPACE), SPACE.action_groups, muesli)
+
+
+def as_a_worker(network: AgentNetwork) -> AgentNetwork:
+    """Return the network with the arithmetic that a worker chooses on this processor."""
+    network.multiply_in(kernels.choose(torch.device("cpu"), network.width))
+    return network
 
 
 def plainly(network: AgentNetwork, model: AgentModel, reproject: bool = False) -> AgentNetwork:
@@ -115,7 +121,7 @@ def acting(network: AgentNetwork, batch: int) -> Callable[[], Tensor]:
 def acting_rows(effort: Effort, size: str, model: AgentModel) -> Iterator[Row]:
     """Compare single timesteps with SDPA over kept keys and values, and at 23M with projecting the memory anew."""
     batch = 4 if effort.small else BATCH
-    network = network_of(model).requires_grad_(False)
+    network = as_a_worker(network_of(model)).requires_grad_(False)
     what = f"tokens/s acting, {size} parameters, B={batch}, M={sizes_of(model).memory}, 1 core"
     ours = acting(network, batch)
     plain = acting(plainly(network, model), batch)
@@ -138,7 +144,7 @@ def learning_row(effort: Effort, size: str, model: AgentModel) -> Row:
     """Compare updates from unrolls."""
     timesteps, worlds = (6, 2) if effort.small else (UNROLL, LEARNING_WORLDS[size])
     algorithm = Algorithm(name="ppo", epochs=1, minibatches=1, unroll=timesteps, worlds=worlds, learning_rate=1e-6)
-    network = network_of(model)
+    network = as_a_worker(network_of(model))
     learners = [Learner(one, algorithm, seed=0) for one in (network, plainly(network, model))]
     works = [partial(one.update, made_up_batch(one.network, timesteps, worlds), 0.0) for one in learners]
     first, second = (work().loss for work in works)
@@ -159,7 +165,7 @@ def muesli_row(effort: Effort, size: str, model: AgentModel) -> Row:
     """
     timesteps, worlds = (6, 2) if effort.small else (UNROLL, MUESLI_WORLDS)
     algorithm = Algorithm(name="muesli", epochs=1, minibatches=1, unroll=timesteps, worlds=worlds, learning_rate=1e-6)
-    learner = Learner(network_of(model, algorithm.muesli), algorithm, seed=0)
+    learner = Learner(as_a_worker(network_of(model, algorithm.muesli)), algorithm, seed=0)
     update = partial(learner.update, made_up_batch(learner.acting, timesteps, worlds), 0.0)
     with FlopCounterMode(display=False) as counter:
         report = update()
@@ -182,7 +188,7 @@ def made_up_batch(network: AgentNetwork, timesteps: int, worlds: int) -> Batch:
     clear = torch.zeros(timesteps, worlds, dtype=torch.bool, device=device)
     clear[0] = True
     with torch.no_grad():
-        output, _ = network.unroll(observation, network.initial_state(worlds), clear)
+        output = network.unroll(observation, network.initial_state(worlds), clear)
         actions = network.sample(output, generator)
         log_prob = network.log_prob(output, actions)
     roots = output.model_state

@@ -108,7 +108,7 @@ class PlainTransformerXl(nn.Module):
             x = block.attend(x, query, keys, values, by_age.masked_fill(hidden, MASKED))
         return self.norm(x[:, 0]), replace(state, position=state.position + 1)
 
-    def unroll(self, x_TBD: Tensor, state: PlainState, clear_TB: Tensor) -> tuple[Tensor, PlainState]:
+    def unroll(self, x_TBD: Tensor, state: PlainState, clear_TB: Tensor) -> Tensor:
         """T timesteps, [T, B, D], with keys and values kept; leaves `state` as it is."""
         assert not self.reproject, "only acting is measured with inputs kept"
         T, M = len(x_TBD), self.sizes.memory
@@ -119,7 +119,7 @@ class PlainTransformerXl(nn.Module):
         hidden = (((offset < 0) | (offset > M)) | (episodes[:, None] != episode[:, :, None]))[:, None]
         sinusoids = _sinusoids(torch.arange(M + 1), self.sizes.width)
         age_of_column = (M - offset).clamp(0, M)
-        x, kept = x_TBD.transpose(0, 1), []
+        x = x_TBD.transpose(0, 1)
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, PlainBlock)
             both = zip(state.kept, block.keys_and_values(block.attention_norm(x)), strict=True)
@@ -127,14 +127,7 @@ class PlainTransformerXl(nn.Module):
             query, by_age = block.score_ages(x, sinusoids)
             bias = by_age.gather(-1, age_of_column.expand(*by_age.shape[:2], T, M + T))
             x = block.attend(x, query, key, value, bias.masked_fill(hidden, MASKED))
-            kept.append([functional.pad(part.detach()[:, :, T:], (0, 0, 0, 1)) for part in (key, value)])
-        after = PlainState(
-            tuple(torch.stack(parts) for parts in zip(*kept, strict=True)),
-            functional.pad(episodes[:, T:], (0, 1), value=-1),
-            episode[:, -1],
-            M,
-        )
-        return self.norm(x).transpose(0, 1), after
+        return self.norm(x).transpose(0, 1)
 
     @staticmethod
     def select(state: PlainState, worlds: Tensor) -> PlainState:

@@ -60,7 +60,7 @@ def batch(of: Learner, seed: int = 0, worlds: int = B, teacher: bool = False) ->
     with torch.no_grad():
         clear = torch.zeros(T + 1, worlds, dtype=torch.bool)
         clear[0] = True
-        output, _ = agent.unroll(seen, agent.initial_state(worlds), clear)
+        output = agent.unroll(seen, agent.initial_state(worlds), clear)
         actions = agent.sample(output, generator)
         return Batch(
             observation={name: field[:T] for name, field in seen.items()},

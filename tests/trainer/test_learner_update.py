@@ -47,7 +47,7 @@ def batch(network: AgentNetwork, seed: int = 0, T: int = 6, B: int = 8, teacher:
     with torch.no_grad():
         clear = torch.zeros(T, B, dtype=torch.bool)
         clear[0] = True
-        output, _ = network.unroll(observation, network.initial_state(B), clear)
+        output = network.unroll(observation, network.initial_state(B), clear)
         actions = network.sample(output, generator)
         return Batch(
             observation=observation,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ada_api.environment import Environment
-from ada_api.stages import AgentModel
+from ada_api.stages import AgentModel, Muesli
 from ada_sim.constants import ACTION_REST
 from ada_sim.observation import specification
 from ada_trainer.exits import ConfigurationError
@@ -58,23 +58,22 @@ def at(observation: dict[str, Tensor], index: object) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_steps_equal_an_unroll_with_clears_in_mid_stream_and_unrolls_can_be_chained(model: AgentModel) -> None:
+def test_steps_equal_an_unroll_with_clears_in_mid_stream_and_an_unroll_goes_on_from_steps(model: AgentModel) -> None:
     agent, T, B = network(model), 31, 5
     clear = torch.rand(T, B, generator=torch.Generator().manual_seed(2)) < 0.08
     clear[0] = True
     seen = observations(T, B, clear)
-    whole, _ = agent.unroll(seen, agent.initial_state(B), clear)
-    _, state = agent.unroll(at(seen, slice(12)), agent.initial_state(B), clear[:12])  # 12 > memory of 7
-    middle, state = agent.unroll(at(seen, slice(12, 16)), state, clear[12:16])  # 4 < memory
-    torch.testing.assert_close(middle.value, whole.value[12:16], atol=1e-5, rtol=0)
+    whole = agent.unroll(seen, agent.initial_state(B), clear)
+    state = agent.initial_state(B)
     with torch.no_grad():
-        for t in range(16, T):
+        for t in range(T):
+            if t in (5, 12, 20):  # of a memory of 7
+                again = agent.unroll(at(seen, slice(t, T)), state, clear[t:])
+                torch.testing.assert_close(again.value, whole.value[t:], atol=1e-5, rtol=0)
             output, state = agent.step(at(seen, t), state, clear[t])
             torch.testing.assert_close(output.value, whole.value[t], atol=1e-5, rtol=0)
             for stepped, unrolled in zip(output.logits, whole.logits, strict=True):
                 torch.testing.assert_close(stepped, unrolled[t], atol=1e-5, rtol=0)
-        again, _ = agent.unroll(at(seen, slice(20, T)), _state_after_steps(agent, seen, clear, 20), clear[20:])
-        torch.testing.assert_close(again.value, whole.value[20:], atol=1e-5, rtol=0)
 
 
 def _state_after_steps(agent: AgentNetwork, seen: dict[str, Tensor], clear: Tensor, steps: int):
@@ -90,10 +89,10 @@ def test_a_cleared_memory_gives_what_a_new_agent_gives(model: AgentModel) -> Non
     starts = torch.zeros(9, B, dtype=torch.bool)
     starts[5] = True
     seen = observations(9, B, starts)
-    whole, _ = agent.unroll(seen, agent.initial_state(B), starts)
-    fresh, _ = agent.unroll(at(seen, slice(5, 9)), agent.initial_state(B), torch.zeros(4, B, dtype=torch.bool))
+    whole = agent.unroll(seen, agent.initial_state(B), starts)
+    fresh = agent.unroll(at(seen, slice(5, 9)), agent.initial_state(B), torch.zeros(4, B, dtype=torch.bool))
     torch.testing.assert_close(whole.value[5:], fresh.value, atol=1e-6, rtol=0)
-    going_on, _ = agent.unroll(seen, agent.initial_state(B), torch.zeros_like(starts))
+    going_on = agent.unroll(seen, agent.initial_state(B), torch.zeros_like(starts))
     assert (going_on.value[5:] - fresh.value).abs().max() > 1e-4
 
 
@@ -106,21 +105,74 @@ def test_a_clone_and_a_selection_of_worlds_do_not_change_with_later_steps(model:
     with torch.no_grad():
         state = _state_after_steps(agent, seen, clear, 5)
         kept, chosen = agent.clone(state), agent.select(state, worlds)
-        expected, _ = agent.unroll(at(seen, slice(5, 10)), state, clear[5:])
+        expected = agent.unroll(at(seen, slice(5, 10)), state, clear[5:])
         for t in range(5, 10):
             _, state = agent.step(at(seen, t), state, clear[t])
-        from_clone, _ = agent.unroll(at(seen, slice(5, 10)), kept, clear[5:])
+        from_clone = agent.unroll(at(seen, slice(5, 10)), kept, clear[5:])
         some = {name: field[5:10, worlds] for name, field in seen.items()}
-        from_selection, _ = agent.unroll(some, chosen, clear[5:, worlds])
+        from_selection = agent.unroll(some, chosen, clear[5:, worlds])
     torch.testing.assert_close(from_clone.value, expected.value, atol=0, rtol=0)
     torch.testing.assert_close(from_selection.value, expected.value[:, worlds], atol=1e-6, rtol=0)
+
+
+def test_steps_take_notice_of_parameters_that_have_changed_once_the_state_is_renewed() -> None:
+    agent = network(AgentModel(preset="nano", memory=7))
+    clear = torch.zeros(4, 2, dtype=torch.bool)
+    seen = observations(4, 2, clear)
+    with torch.no_grad():
+        _, state = agent.step(at(seen, 0), agent.initial_state(2), clear[0])
+        for parameter in agent.core.parameters():
+            parameter.mul_(1.3)
+        expected, _ = agent.step(at(seen, 1), agent.renew(agent.clone(state)), clear[1])
+        of_unroll = agent.unroll(at(seen, slice(1, 2)), state, clear[1:2])
+        stale, _ = agent.step(at(seen, 1), agent.clone(state), clear[1])
+    torch.testing.assert_close(expected.value, of_unroll.value[0], atol=1e-5, rtol=0)
+    assert (stale.value - expected.value).abs().max() > 1e-4
+
+
+def test_products_in_bfloat16_stay_near_those_in_float32_when_acting_and_in_direction_when_learning() -> None:
+    torch.manual_seed(4)
+    space = environment("symbolic")
+    muesli = Muesli(bins=51, value_range=2.0)
+    agent = AgentNetwork(AgentModel(preset="micro", memory=7), specification(space), space.action_groups, muesli)
+    assert agent.model is not None
+    with torch.no_grad():
+        for head in (agent.model.policy_head, agent.model.value_head):
+            head.out.weight.mul_(100)  # nearly nothing at birth
+    T, B = 20, 4
+    clear = torch.rand(T, B, generator=torch.Generator().manual_seed(2)) < 0.1
+    clear[0] = True
+    seen = observations(T, B, clear)
+
+    def learned() -> tuple[Tensor, Tensor]:
+        output = agent.unroll(seen, agent.initial_state(B), clear)
+        assert agent.model is not None and output.model_state is not None
+        after = agent.model.step(output.model_state, torch.zeros(T, B, len(agent.groups), dtype=torch.int8))
+        assert output.value.dtype == after.dtype == torch.float32
+        loss = output.value.square().sum() + after.square().sum() + sum((part**2).sum() for part in output.logits)
+        gradients = torch.autograd.grad(loss, list(agent.parameters()), allow_unused=True)
+        return output.value.detach(), torch.cat([part.flatten() for part in gradients if part is not None])
+
+    value, gradient = learned()
+    agent.multiply_in(torch.bfloat16)
+    half_value, half_gradient = learned()
+    state, stepped = agent.initial_state(B), []
+    with torch.inference_mode():
+        for t in range(T):
+            output, state = agent.step(at(seen, t), state, clear[t])
+            stepped.append(output.value)
+    assert state.memory.keys.dtype == torch.bfloat16 and output.value.dtype == torch.float32
+    assert 0 < (half_value - value).abs().max() < 0.02
+    torch.testing.assert_close(torch.stack(stepped), value, atol=0.02, rtol=0)
+    cosine = torch.nn.functional.cosine_similarity(gradient, half_gradient, dim=0)
+    assert cosine > 0.999 and gradient.dtype == half_gradient.dtype == torch.float32
 
 
 def test_every_parameter_of_each_core_gets_a_gradient() -> None:
     for parameter in MODELS:
         agent = network(parameter.values[0])
         clear = torch.zeros(18, 3, dtype=torch.bool)
-        output, _ = agent.unroll(observations(18, 3, clear), agent.initial_state(3), clear)
+        output = agent.unroll(observations(18, 3, clear), agent.initial_state(3), clear)
         (output.value.sum() + sum((logits**2).sum() for logits in output.logits)).backward()
         silent = [name for name, value in agent.named_parameters() if value.grad is None or not value.grad.any()]
         assert silent == []
@@ -158,12 +210,12 @@ def test_pixels_go_through_the_residual_network_and_steps_equal_the_unroll() -> 
     clear = torch.zeros(3, 2, dtype=torch.bool)
     seen = observations(3, 2, clear, "pixels")
     seen["pixels"] = torch.randint(0, 256, seen["pixels"].shape, dtype=torch.uint8)
-    whole, _ = agent.unroll(seen, agent.initial_state(2), clear)
+    whole = agent.unroll(seen, agent.initial_state(2), clear)
     state = _state_after_steps(agent, seen, clear, 2)
     last, _ = agent.step(at(seen, 2), state, clear[2])
     torch.testing.assert_close(last.value, whole.value[2], atol=1e-5, rtol=0)
     other = dict(seen, pixels=255 - seen["pixels"])
-    assert (agent.unroll(other, agent.initial_state(2), clear)[0].value - whole.value).abs().max() > 1e-4
+    assert (agent.unroll(other, agent.initial_state(2), clear).value - whole.value).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize(

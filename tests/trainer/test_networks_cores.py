@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ada_api.stages import AgentModel
+from ada_trainer.networks.attention import attend
 from ada_trainer.networks.gru import Gru, gru_sequence
 from ada_trainer.networks.gru_attention import GruAttention
 from ada_trainer.networks.presets import PRESETS, Sizes, sizes_of
@@ -75,17 +76,45 @@ def test_the_transformer_attends_as_written_down_pair_by_pair() -> None:
     nn.init.normal_(block.age_bias)
     x = torch.randn(11, 3, 8)
     clear = torch.rand(11, 3) < 0.2
-    ours, _ = core.unroll(x, core.initial_state(3), clear)
+    ours = core.unroll(x, core.initial_state(3), clear)
     for b in range(3):
         expected = reference_attention(block, x[:, b], core.sinusoids, clear[:, b].cumsum(0), 4)
         torch.testing.assert_close(ours[:, b], core.norm(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_the_attention_by_hand_has_the_gradients_of_one_written_column_by_column() -> None:
+    torch.manual_seed(0)
+    B, N, T, M, H = 2, 3, 5, 4, 6
+    shapes = [(B, N, T, H)] * 3 + [(N, H, M + 1), (N, 1, H), (N, 1, H)]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    old_keys, old_values = torch.randn(2, B, N, M, H, dtype=torch.float64)
+    offset = torch.arange(M + T) - torch.arange(T)[:, None]
+    hidden = (offset < 0) | (offset > M) | (torch.rand(B, 1, T, M + T) < 0.2) & (offset != M)
+    mask = torch.zeros(hidden.shape, dtype=torch.float64).masked_fill_(hidden, -1e9)
+
+    def plainly(query, key, value, age_keys, content_offset, age_offset):
+        columns = [torch.cat(pair, 2) for pair in ((old_keys, key), (old_values, value))]
+        by_age = torch.einsum("bnth,nha->bnta", query + age_offset, age_keys)
+        of_columns = by_age.gather(-1, offset.clamp(0, M).expand(B, N, T, M + T))
+        scores = (query + content_offset) @ columns[0].transpose(-1, -2) + of_columns + mask
+        return scores.softmax(-1) @ columns[1]
+
+    ours, expected = attend(*inputs, old_keys, old_values, mask), plainly(*inputs)
+    torch.testing.assert_close(ours, expected)
+    weights = torch.randn_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs),
+        torch.autograd.grad((expected * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_nothing_older_than_the_memory_and_nothing_later_reaches_a_timestep() -> None:
     torch.manual_seed(0)
     core = TransformerXl(Sizes(width=8, layers=1, heads=2, memory=3, embedding=8))
     x = torch.randn(9, 1, 8, requires_grad=True)
-    out, _ = core.unroll(x, core.initial_state(1), torch.zeros(9, 1, dtype=torch.bool))
+    out = core.unroll(x, core.initial_state(1), torch.zeros(9, 1, dtype=torch.bool))
     out[6].square().sum().backward()
     assert x.grad is not None
     reached = x.grad.abs().sum((1, 2)) > 0
@@ -144,8 +173,8 @@ def test_the_skip_memory_attends_to_every_fourth_encoded_timestep_and_to_the_pre
     nn.init.normal_(block.age_bias)
     x = torch.randn(27, 3, 8)
     clear = torch.rand(27, 3) < 0.1
-    ours, _ = core.unroll(x, core.initial_state(3), clear)
-    encoded, _ = core.encoder.unroll(x, core.encoder.initial_state(3), clear)
+    ours = core.unroll(x, core.initial_state(3), clear)
+    encoded = core.encoder.unroll(x, core.encoder.initial_state(3), clear)
     for b in range(3):
         expected = reference_skip(core, x[:, b], encoded[:, b], clear[:, b].cumsum(0))
         torch.testing.assert_close(ours[:, b], core.norm(expected), atol=1e-5, rtol=1e-5)
@@ -157,7 +186,7 @@ def test_a_gru_with_attention_reads_every_eighth_of_its_own_states_within_the_ep
     T, N, H = 40, 2, 4
     x, clear = torch.randn(T, 1, 8), torch.zeros(T, 1, dtype=torch.bool)
     clear[20] = True
-    ours, _ = core.unroll(x, core.initial_state(1), clear)
+    ours = core.unroll(x, core.initial_state(1), clear)
     hidden, written, age = torch.zeros(1, 8), [], 0
     for t in range(T):
         if clear[t, 0]:

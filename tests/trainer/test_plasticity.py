@@ -133,7 +133,7 @@ def test_a_units_activity_is_its_mean_over_what_was_learned_from_not_over_acting
     assert not any(float(activity.abs().sum()) for activity in replacement._activity.values())
     agent.unroll(told.observation, told.state, told.clear)
     with torch.no_grad():
-        features, _ = agent.unroll_memory(told.observation, told.state, told.clear)
+        features = agent.unroll_memory(told.observation, told.state, told.clear)
         expected = [
             np.mean([max(0.0, float(row[unit])) for row in agent.hidden(features).flatten(0, 1)]) for unit in (0, 7)
         ]

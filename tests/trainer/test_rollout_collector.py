@@ -137,7 +137,7 @@ def test_the_learner_sees_the_values_and_probabilities_that_acting_noted(core: s
     for _ in range(3):
         batch = ours.collect().batch
         with torch.no_grad():
-            output, _ = agent.unroll(batch.observation, batch.state, batch.clear)
+            output = agent.unroll(batch.observation, batch.state, batch.clear)
         torch.testing.assert_close(output.value, batch.value[:-1], atol=1e-5, rtol=0)
         torch.testing.assert_close(agent.log_prob(output, batch.actions), batch.log_prob, atol=1e-5, rtol=0)
 
@@ -198,9 +198,11 @@ def test_the_teacher_labels_the_students_own_observations_with_its_own_memory() 
     for _ in range(2):
         batch = ours.collect().batch
         with torch.no_grad():
-            expected, state = teacher.unroll(batch.observation, state, batch.clear)
-        assert batch.teacher is not None
-        torch.testing.assert_close(batch.teacher, torch.cat(expected.logits, -1), atol=1e-5, rtol=0)
+            for t, clear in enumerate(batch.clear):
+                seen = {name: field[t] for name, field in batch.observation.items()}
+                expected, state = teacher.step(seen, state, clear)
+                assert batch.teacher is not None
+                torch.testing.assert_close(batch.teacher[t], torch.cat(expected.logits, -1), atol=1e-5, rtol=0)
     ours.stop_labelling()
     assert ours.collect().batch.teacher is None
 

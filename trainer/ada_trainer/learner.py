@@ -211,7 +211,9 @@ class Learner:
         width = len(self._objective.terms)
         gradients = self._flat[:-width]
         if len(worlds):
-            terms = self._objective.loss(batch, targets, worlds, count, index)
+            # Within one autocast, though it is not enabled here, a layer that is used often is made bfloat16 once.
+            with torch.autocast(self._flat.device.type, enabled=False):
+                terms = self._objective.loss(batch, targets, worlds, count, index)
             terms[0].backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 self._flat[-width:] = torch.stack(terms)

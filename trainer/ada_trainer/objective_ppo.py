@@ -62,7 +62,7 @@ class PpoObjective:
         """Return the terms of a minibatch, in the order of `terms`."""
         network = self._network
         observation = {name: field.index_select(1, worlds) for name, field in batch.observation.items()}
-        features, _ = network.unroll_memory(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
+        features = network.unroll_memory(observation, network.select(batch.state, worlds), batch.clear[:, worlds])
         output, weight = network.heads(features), batch.learn[:, worlds] / count
         teacher = None
         if batch.teacher is not None:

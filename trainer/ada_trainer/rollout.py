@@ -252,7 +252,7 @@ class Collector:
         if self._buffers is None:
             self._buffers = Buffers(T, self._observation, self._network, self._teacher is not None)
         buffers = self._buffers
-        self._state = self._network.forget_tasks(self._state)
+        self._state = self._network.renew(self._state)
         start = self._network.clone(self._state)
         history = History(T, self._worlds, self._seats)
         supplied = True

@@ -89,7 +89,10 @@ class Work:
         self._frozen: AgentNetwork | None = None
         if (pinned := stage.co_player.checkpoint) is not None:
             self._frozen = load_agent(pinned, record, "co-player").to(group.device)
-        kernels.choose(group.device)
+        products = kernels.choose(group.device, self._network.width)
+        for network in (self._network, self._teacher, self._frozen):
+            if network is not None:
+                network.multiply_in(products)
         leave_out_compiler()
         self._learner = Learner(
             self._network,

@@ -126,25 +126,21 @@ class AgentNetwork(nn.Module):
         x, memory = self.core.step(x, state.memory, clear)
         return self.heads(self._read(x, objects)), AgentState(memory, task, torch.ones_like(clear))
 
-    def unroll(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[AgentOutput, AgentState]:
+    def unroll(self, observation: Observation, state: AgentState, clear: Tensor) -> AgentOutput:
         """Go through T timesteps, [T, B, ...], from `state`, which stays as it is. Equal to T times `step`."""
-        features, after = self.unroll_memory(observation, state, clear)
-        return self.heads(features), after
+        return self.heads(self.unroll_memory(observation, state, clear))
 
     def unroll_roots(self, observation: Observation, state: AgentState, clear: Tensor) -> Tensor:
         """Return the states that Muesli's model starts from, [T, B, 2 W]; nothing is read from them yet."""
         assert self.model is not None, "the network has no model"
-        features, _ = self.unroll_memory(observation, state, clear)
-        return self.model.root(features)
+        return self.model.root(self.unroll_memory(observation, state, clear))
 
-    def unroll_memory(self, observation: Observation, state: AgentState, clear: Tensor) -> tuple[Tensor, AgentState]:
-        """Return what the heads read, [T, B, F], and the state after the unroll."""
+    def unroll_memory(self, observation: Observation, state: AgentState, clear: Tensor) -> Tensor:
+        """Return what the heads read, [T, B, F]."""
         objects = _visible(observation)
         encoded, episode = self._encode_tasks(observation, clear)
         x = self.encoder(observation, objects, functional.embedding(episode, encoded))
-        x, memory = self.core.unroll(x, state.memory, clear)
-        task = encoded[episode[-1]].detach()
-        return self._read(x, objects), AgentState(memory, task, torch.ones_like(clear[-1]))
+        return self._read(self.core.unroll(x, state.memory, clear), objects)
 
     def _encode_tasks(self, observation: Observation, clear: Tensor) -> tuple[Tensor, Tensor]:
         """Return encodings [N, D] of the N episodes that touch the unroll, and each timestep's row, int64 [T, B]."""
@@ -177,9 +173,20 @@ class AgentNetwork(nn.Module):
         heads = {"policy": self.model.policy_head, "value": self.model.value_head, "reward": self.model.reward_head}
         return {**found, **{name: HiddenLayer(head.hidden, (head.out,)) for name, head in heads.items()}}
 
-    def forget_tasks(self, state: AgentState) -> AgentState:
-        """Return the state with goals and rules to be encoded anew: the parameters have changed."""
-        return replace(state, known=torch.zeros_like(state.known))
+    def renew(self, state: AgentState) -> AgentState:
+        """Return the state for parameters that have changed: what follows from them is to be worked out anew."""
+        memory = self.core.renew(state.memory) if isinstance(self.core, TransformerXl) else state.memory
+        return replace(state, memory=memory, known=torch.zeros_like(state.known))
+
+    def multiply_in(self, kind: torch.dtype) -> None:
+        """Make the large products, those of a Transformer-XL and of Muesli's model, in float32 or bfloat16.
+
+        States that begin from now on are kept accordingly. Parameters and what comes out stay float32.
+        """
+        if isinstance(self.core, TransformerXl):
+            self.core.products = kind
+        if self.model is not None:
+            self.model.products = kind
 
     def select(self, state: AgentState, worlds: Tensor) -> AgentState:
         """Return the state of these worlds (int64 [N])."""

@@ -106,11 +106,10 @@ class Gru(nn.Module):
         after = torch.lerp(candidate, before, reset_keep[:, D:])
         return after, after
 
-    def unroll(self, x_TBD: Tensor, state: Tensor, clear_TB: Tensor) -> tuple[Tensor, Tensor]:
-        """T timesteps; gradients do not flow into the state that is returned."""
+    def unroll(self, x_TBD: Tensor, state: Tensor, clear_TB: Tensor) -> Tensor:
+        """T timesteps; the outputs are the states."""
         keep = (~clear_TB).to(x_TBD.dtype)
-        out = gru_sequence(self.from_input(x_TBD), state, keep, self.from_memory.weight, self.from_memory.bias)
-        return out, out[-1].detach()
+        return gru_sequence(self.from_input(x_TBD), state, keep, self.from_memory.weight, self.from_memory.bias)
 
     @staticmethod
     def select(state: Tensor, worlds: Tensor) -> Tensor:

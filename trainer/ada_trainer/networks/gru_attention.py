@@ -86,14 +86,13 @@ class GruAttention(nn.Module):
         out: Tensor = self.read_out(found)
         return out * own.any(-1)
 
-    def unroll(self, x_TBD: Tensor, state: GruAttentionState, clear_TB: Tensor) -> tuple[Tensor, GruAttentionState]:
-        """T timesteps, one by one; gradients do not flow into the state that is returned."""
+    def unroll(self, x_TBD: Tensor, state: GruAttentionState, clear_TB: Tensor) -> Tensor:
+        """T timesteps, one by one."""
         outputs = []
         for x_BD, clear_B in zip(x_TBD, clear_TB, strict=True):
             output, state = self.step(x_BD, state, clear_B)
             outputs.append(output)
-        after = replace(state, hidden=state.hidden.detach(), keys=state.keys.detach(), values=state.values.detach())
-        return torch.stack(outputs), after
+        return torch.stack(outputs)
 
     @staticmethod
     def select(state: GruAttentionState, worlds: Tensor) -> GruAttentionState:

@@ -5,8 +5,9 @@
     heads: policy, value and reward of any state, each by a network of one hidden layer
 
 The policy with which the agent acts and its value are those of the root, so they too pass through the LSTM's state.
-States are hidden and cell side by side, [..., 2 W]. Actions are the controlled groups', [..., G], and enter as the sum
-of one column of weights for each group's choice: a one-hot through the LSTM's input matrix.
+States are hidden and cell side by side, [..., 2 W]; they and all logits stay float32 where the products are made in
+bfloat16. Actions are the controlled groups', [..., G], and enter as the sum of one column of weights for each group's
+choice: a one-hot through the LSTM's input matrix.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ class LatentModel(nn.Module):
         """Build the model over `inputs` features for groups of `choices`, with values of `bins` bins."""
         super().__init__()
         self.width = width
+        self.products: torch.dtype = torch.float32
         self.choices = tuple(choices)
         self.value_range = value_range
         self.root_hidden = linear(inputs, 2 * width, RELU_GAIN)
@@ -67,34 +69,42 @@ class LatentModel(nn.Module):
 
     def root(self, x: Tensor) -> Tensor:
         """Return the state that the model starts from, [..., 2 W], of features [..., F]."""
-        parts = functional.relu(self.root_hidden(x)).chunk(2, -1)
-        hidden, cell = (out(part) for out, part in zip(self.root_out, parts, strict=True))
-        return torch.cat([torch.tanh(hidden), cell], -1)
+        with self._mixed(x):
+            parts = functional.relu(self.root_hidden(x)).chunk(2, -1)
+            hidden, cell = (out(part) for out, part in zip(self.root_out, parts, strict=True))
+        return torch.cat([torch.tanh(hidden), cell], -1).to(x.dtype)
 
     def step(self, state: Tensor, actions: Tensor) -> Tensor:
         """Return the state after these actions, int [..., G]; leading axes broadcast."""
         W = self.width
         hidden, cell = state[..., :W], state[..., W:]
         rows = functional.embedding(actions.long() + self.group_starts, self.from_action).sum(-2)
-        gates = self.from_state(hidden) + rows
+        with self._mixed(hidden):
+            gates = self.from_state(hidden) + rows
         sigmoids = torch.sigmoid(gates)
         candidate = torch.tanh(gates[..., 2 * W : 3 * W])
         cell = sigmoids[..., W : 2 * W] * cell + sigmoids[..., :W] * candidate
         return torch.cat([sigmoids[..., 3 * W :] * torch.tanh(cell), cell], -1)
 
+    def _logits(self, head: Head, state: Tensor) -> Tensor:
+        with self._mixed(state):
+            out: Tensor = head(state[..., : self.width])
+        return out.to(state.dtype)
+
+    def _mixed(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, self.products, enabled=self.products != torch.float32)
+
     def policy(self, state: Tensor) -> Logits:
         """Return the logits of each group, [..., A_g]."""
-        return torch.split_with_sizes(self.policy_head(state[..., : self.width]), self.choices, -1)
+        return torch.split_with_sizes(self._logits(self.policy_head, state), self.choices, -1)
 
     def value_logits(self, state: Tensor) -> Tensor:
         """Return the value's logits over bins, [..., V]."""
-        out: Tensor = self.value_head(state[..., : self.width])
-        return out
+        return self._logits(self.value_head, state)
 
     def reward_logits(self, state: Tensor) -> Tensor:
         """Return the logits of the reward on the way into the state, [..., V]."""
-        out: Tensor = self.reward_head(state[..., : self.width])
-        return out
+        return self._logits(self.reward_head, state)
 
     def value(self, state: Tensor) -> Tensor:
         """Return the value, [...]."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ada_trainer.networks.attention import score_by_age
 from ada_trainer.networks.gru import Gru
 from ada_trainer.networks.presets import Sizes
 from ada_trainer.networks.transformer_xl import MASKED, Block, sinusoids_of
@@ -43,7 +44,6 @@ class SkipMemory(nn.Module):
         self.encoder = Gru(sizes.width)
         self.blocks = nn.ModuleList(Block(sizes.width, sizes.heads) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.width)
-        self.scale = (sizes.width // sizes.heads) ** -0.5
         ages = (sizes.memory + 1) * stride
         self.register_buffer("sinusoids", sinusoids_of(ages, sizes.width), persistent=False)
 
@@ -63,12 +63,17 @@ class SkipMemory(nn.Module):
 
     def step(self, x_BD: Tensor, state: SkipState, clear_B: Tensor) -> tuple[Tensor, SkipState]:
         """One timestep; leaves `state` as it is."""
-        out, after = self.unroll(x_BD[None], state, clear_B[None])
+        out, after = self._go_on(x_BD[None], state, clear_B[None])
         return out[0], after
 
-    def unroll(self, x_TBD: Tensor, state: SkipState, clear_TB: Tensor) -> tuple[Tensor, SkipState]:
-        """T timesteps at once; gradients do not flow into the state that is returned."""
-        encoded, of_encoder = self.encoder.unroll(x_TBD, state.encoded, clear_TB)
+    def unroll(self, x_TBD: Tensor, state: SkipState, clear_TB: Tensor) -> Tensor:
+        """T timesteps at once; leaves `state` as it is."""
+        out, _ = self._go_on(x_TBD, state, clear_TB)
+        return out
+
+    def _go_on(self, x_TBD: Tensor, state: SkipState, clear_TB: Tensor) -> tuple[Tensor, SkipState]:
+        """Return outputs and the state after them; gradients do not flow into the state."""
+        encoded = self.encoder.unroll(x_TBD, state.encoded, clear_TB)
         columns = self._columns(state, clear_TB)
         mask = torch.zeros(columns.seen.shape, dtype=x_TBD.dtype, device=x_TBD.device)
         mask = mask.masked_fill_(~columns.seen, MASKED)[:, None]
@@ -76,18 +81,18 @@ class SkipMemory(nn.Module):
         keys, values = [], []
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            query, key, value = block.project(x)
+            query, key, value = block.project(x, block.layers)
             key = torch.cat([state.keys[layer], key], 2)
             value = torch.cat([state.values[layer], value], 2)
-            scores = torch.matmul(query + block.content_bias, key.transpose(-1, -2))
-            by_age = block.score_ages(query, self.sinusoids)
+            scores = torch.matmul(query + block.content_bias * block.scale, key.transpose(-1, -2))
+            by_age = score_by_age(query + block.age_bias * block.scale, block.age_keys(self.sinusoids))
             scores = scores + by_age.gather(-1, columns.ages[:, None].expand(-1, by_age.shape[1], -1, -1))
-            x = block.finish(x, torch.matmul(torch.softmax(scores * self.scale + mask, -1), value))
+            x = block.finish(x, torch.matmul(torch.softmax(scores + mask, -1), value), block.layers)
             newest = columns.newest[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[3])
             keys.append(key.detach().gather(2, newest))
             values.append(value.detach().gather(2, newest))
         after = SkipState(
-            encoded=of_encoder.detach(),
+            encoded=encoded[-1].detach(),
             keys=torch.stack(keys),
             values=torch.stack(values),
             episodes=columns.episodes.gather(1, columns.newest),
@@ -128,8 +133,8 @@ class SkipMemory(nn.Module):
         """Return the state of these worlds."""
         return SkipState(
             encoded=state.encoded[worlds],
-            keys=state.keys[:, worlds],
-            values=state.values[:, worlds],
+            keys=state.keys.index_select(1, worlds),
+            values=state.values.index_select(1, worlds),
             episodes=state.episodes[worlds],
             episode=state.episode[worlds],
             times=state.times[worlds],

@@ -9,12 +9,19 @@ itself included; nothing moves, because positions are relative and follow from t
     slot   0    1    2    3    4      M = 4, p = 7
     age    2    1    0    4    3      age = (p - slot) mod (M + 1)
 
-Each slot carries the number of the episode that wrote it; attention stays within one episode.
+Each slot carries the number of the episode that wrote it; attention stays within one episode. A `clone` begins with the
+slot that is written next, so that an unroll from it finds the M others in one piece.
+
+What follows from the parameters alone is worked out once for many steps (`ReadyBlock`): the keys of ages, W_R R, twice
+over, so that any turn of the ring finds its own in one piece; and layers of the type that products are made in. With
+`products` in bfloat16 the cache is of that type too, since acting is bound by how fast it is read; sums along the
+layers, norms and what comes out stay float32.
 
 Scores (Dai et al., 2019): (q + u) k_j + (q + v) W_R R_age, with sinusoids R and learned u, v, all over sqrt(H).
 Gradients stop at the cache. Letters: T, B, M, L, D as elsewhere; N heads, H head width, S = M + 1 slots.
 """
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -22,11 +29,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ada_trainer.networks.attention import attend, score_by_age
 from ada_trainer.networks.layers import linear
 from ada_trainer.networks.presets import Sizes
 
 OUTPUT_GAIN = 0.3  # of what a block adds to its input at birth
 MASKED = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The four products of a block."""
+
+    query_key_value: nn.Linear
+    attention_out: nn.Linear
+    gate_and_up: nn.Linear
+    down: nn.Linear
+
+    def of_type(self, kind: torch.dtype) -> "Layers":
+        """Return them, as copies if they are of another type."""
+        if self.down.weight.dtype == kind:
+            return self
+        own = (self.query_key_value, self.attention_out, self.gate_and_up, self.down)
+        return Layers(*(copy.deepcopy(layer).requires_grad_(False).to(kind) for layer in own))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyBlock:
+    """A block's parameters as steps use them."""
+
+    layers: Layers
+    age_keys: Tensor  # [N, H, 2 S - 1]: column i is of age (S - 1 - i) mod S
+    content_offset: Tensor  # [N, 1, H]: u over sqrt(H)
+    age_offset: Tensor  # [N, 1, H]: v over sqrt(H)
 
 
 @dataclass(slots=True)
@@ -38,6 +73,7 @@ class TransformerState:
     episodes: Tensor  # int64 [B, S]: the episode that wrote the slot, -1 for an empty one
     episode: Tensor  # int64 [B]: number of the present episode
     position: int  # timesteps seen: the next one is written to slot position mod S
+    ready: tuple[ReadyBlock, ...] | None = None  # None: to be worked out with the next step
 
 
 class Block(nn.Module):
@@ -46,6 +82,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = (width // heads) ** -0.5
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = linear(width, 3 * width)
         self.attention_out = linear(width, width, OUTPUT_GAIN)
@@ -58,28 +95,38 @@ class Block(nn.Module):
         self.gate_and_up = linear(width, 2 * hidden)
         self.down = linear(hidden, width, OUTPUT_GAIN)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of [B, T, D] as [B, N, T, H] each."""
-        heads = self.query_key_value(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        return query, key, value
+    @property
+    def layers(self) -> Layers:
+        """The block's own layers."""
+        return Layers(self.query_key_value, self.attention_out, self.gate_and_up, self.down)
 
-    def score_ages(self, query: Tensor, sinusoids: Tensor) -> Tensor:
-        """Return (q + v) W_R R, [B, N, T, S], of queries [B, N, T, H] and sinusoids [S, D].
+    def ready(self, sinusoids: Tensor, kind: torch.dtype) -> ReadyBlock:
+        """Return what steps need, of sinusoids [S, D], with products in this type."""
+        age_keys = self.age_keys(sinusoids.flip(0))
+        return ReadyBlock(
+            layers=self.layers.of_type(kind),
+            age_keys=torch.cat([age_keys, age_keys[..., :-1]], -1).to(kind),
+            content_offset=(self.content_bias * self.scale).to(kind),
+            age_offset=(self.age_bias * self.scale).to(kind),
+        )
 
-        Head by head over all queries at once: a product that broadcasts over B would copy W_R R for each.
-        """
-        B, _, T, _ = query.shape
-        ages = len(sinusoids)
-        age_keys = self.from_age(sinusoids).view(ages, self.heads, -1).permute(1, 2, 0)  # [N, H, S]
-        rows = (query + self.age_bias).transpose(0, 1).flatten(1, 2)  # [N, B T, H]
-        return torch.matmul(rows, age_keys).view(self.heads, B, T, ages).transpose(0, 1)
+    def project(self, x: Tensor, layers: Layers) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries over sqrt(H), keys and values of [B, T, D] as [B, N, T, H] each."""
+        projected = layers.query_key_value(self.attention_norm(x).to(layers.query_key_value.weight.dtype))
+        query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return query * self.scale, key, value
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+    def age_keys(self, sinusoids: Tensor) -> Tensor:
+        """Return W_R R, [N, H, S], of sinusoids [S, D]."""
+        keys: Tensor = self.from_age(sinusoids)
+        return keys.view(len(sinusoids), self.heads, -1).permute(1, 2, 0)
+
+    def finish(self, x: Tensor, attended: Tensor, layers: Layers) -> Tensor:
         """Add what attention [B, N, T, H] found, then the feed-forward."""
-        x = x + self.attention_out(attended.transpose(1, 2).flatten(2))
-        gate, up = self.gate_and_up(self.feed_forward_norm(x)).chunk(2, -1)
-        found: Tensor = self.down(functional.gelu(gate) * up)
+        x = x + layers.attention_out(attended.transpose(1, 2).flatten(2))
+        normed = self.feed_forward_norm(x).to(layers.gate_and_up.weight.dtype)
+        gate, up = layers.gate_and_up(normed).chunk(2, -1)
+        found: Tensor = layers.down(functional.gelu(gate) * up)
         return x + found
 
 
@@ -92,8 +139,8 @@ class TransformerXl(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.slots = sizes.memory + 1
+        self.products: torch.dtype = torch.float32
         self.head_width = sizes.width // sizes.heads
-        self.scale = self.head_width**-0.5
         self.blocks = nn.ModuleList(Block(sizes.width, sizes.heads) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.width)
         self.register_buffer("sinusoids", sinusoids_of(self.slots, sizes.width), persistent=False)
@@ -103,8 +150,8 @@ class TransformerXl(nn.Module):
         like = self.norm.weight
         shape = (self.sizes.layers, batch, self.sizes.heads, self.slots, self.head_width)
         return TransformerState(
-            keys=like.new_zeros(shape),
-            values=like.new_zeros(shape),
+            keys=like.new_zeros(shape, dtype=self.products),
+            values=like.new_zeros(shape, dtype=self.products),
             episodes=torch.full((batch, self.slots), -1, device=like.device),
             episode=torch.zeros(batch, dtype=torch.int64, device=like.device),
             position=0,
@@ -112,55 +159,52 @@ class TransformerXl(nn.Module):
 
     def step(self, x_BD: Tensor, state: TransformerState, clear_B: Tensor) -> tuple[Tensor, TransformerState]:
         """One timestep. Writes into `state` and returns it with the next position."""
+        ready = state.ready or tuple(_block(block).ready(self.sinusoids, self.products) for block in self.blocks)
         slot = state.position % self.slots
         state.episode += clear_B
         state.episodes[:, slot] = state.episode
         other = state.episodes != state.episode[:, None]  # [B, S]
-        mask = torch.zeros_like(other, dtype=x_BD.dtype).masked_fill_(other, MASKED)[:, None, None]
-        ages = (slot - torch.arange(self.slots, device=x_BD.device)) % self.slots
-        sinusoids = self.sinusoids[ages]
+        mask = torch.zeros_like(other, dtype=self.products).masked_fill_(other, MASKED)[:, None, None]
+        of_newest = self.slots - 1 - slot  # column of `age_keys` for slot 0
         x = x_BD[:, None]
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            query, key, value = block.project(x)  # [B, N, 1, H]
-            state.keys[layer, :, :, slot] = key[:, :, 0]
-            state.values[layer, :, :, slot] = value[:, :, 0]
-            scores = torch.matmul(query + block.content_bias, state.keys[layer].transpose(-1, -2))
-            scores += block.score_ages(query, sinusoids)
-            weights = torch.softmax(scores.mul_(self.scale).add_(mask), -1)
-            x = block.finish(x, torch.matmul(weights, state.values[layer]))
-        return self.norm(x[:, 0]), replace(state, position=state.position + 1)
+        for block, own, keys, values in zip(self.blocks, ready, state.keys, state.values, strict=True):
+            query, key, value = _block(block).project(x, own.layers)  # [B, N, 1, H]
+            keys[:, :, slot], values[:, :, slot] = key[:, :, 0], value[:, :, 0]
+            scores = torch.matmul(query + own.content_offset, keys.transpose(-1, -2))
+            scores += score_by_age(query + own.age_offset, own.age_keys[..., of_newest : of_newest + self.slots])
+            weights = torch.softmax(scores.add_(mask), -1)
+            x = _block(block).finish(x, torch.matmul(weights, values), own.layers)
+        return self.norm(x[:, 0]), replace(state, position=state.position + 1, ready=ready)
 
-    def unroll(self, x_TBD: Tensor, state: TransformerState, clear_TB: Tensor) -> tuple[Tensor, TransformerState]:
+    def unroll(self, x_TBD: Tensor, state: TransformerState, clear_TB: Tensor) -> Tensor:
         """T timesteps at once; leaves `state` as it is. Rows see the cache's newest M slots and the rows before."""
-        T = len(x_TBD)
-        M = self.sizes.memory
-        oldest_first = (torch.arange(M, device=x_TBD.device) + state.position + 1) % self.slots
         episode = state.episode[:, None] + clear_TB.long().cumsum(0).t()  # [B, T]
-        episodes = torch.cat([state.episodes[:, oldest_first], episode], 1)  # [B, M + T]
+        episodes = torch.cat([self._oldest_first(state.episodes, 1, state.position), episode], 1)  # [B, M + T]
         mask = self._mask(episodes, episode, x_TBD.dtype)
         sinusoids = self.sinusoids.flip(0)  # age M first, as the columns of a row's band
         x = x_TBD.transpose(0, 1)
-        keys, values = [], []
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            query, key, value = block.project(x)
-            key = torch.cat([state.keys[layer][:, :, oldest_first], key], 2)
-            value = torch.cat([state.values[layer][:, :, oldest_first], value], 2)
-            scores = torch.matmul(query + block.content_bias, key.transpose(-1, -2))
-            scores = scores + _shift_rows(block.score_ages(query, sinusoids), M + T)
-            weights = torch.softmax(scores.mul_(self.scale).add_(mask), -1)
-            x = block.finish(x, torch.matmul(weights, value))
-            keys.append(_ring(key.detach(), M))
-            values.append(_ring(value.detach(), M))
-        after = TransformerState(
-            keys=torch.stack(keys),
-            values=torch.stack(values),
-            episodes=functional.pad(episodes[:, T:], (0, 1), value=-1),
-            episode=episode[:, -1],
-            position=M,
-        )
-        return self.norm(x).transpose(0, 1), after
+        with torch.autocast(x.device.type, self.products, enabled=self.products != torch.float32):
+            for layer, block in enumerate(map(_block, self.blocks)):
+                query, key, value = block.project(x, block.layers)
+                attended = attend(
+                    query,
+                    key,
+                    value,
+                    block.age_keys(sinusoids),
+                    block.content_bias * block.scale,
+                    block.age_bias * block.scale,
+                    self._oldest_first(state.keys[layer], 2, state.position),
+                    self._oldest_first(state.values[layer], 2, state.position),
+                    mask,
+                )
+                x = block.finish(x, attended, block.layers)
+        out: Tensor = self.norm(x)
+        return out.transpose(0, 1)
+
+    def _oldest_first(self, ring: Tensor, dim: int, position: int) -> Tensor:
+        """Return the newest M of a ring's M + 1 slots, without the one that is written next."""
+        slot = position % self.slots
+        return (ring if slot == 0 else ring.roll(-slot, dim)).narrow(dim, 1, self.sizes.memory)
 
     def _mask(self, episodes: Tensor, episode: Tensor, dtype: torch.dtype) -> Tensor:
         """Return 0 where row t may see column j, else MASKED; [B, 1, T, M + T]. Columns: M cached, then T own."""
@@ -172,41 +216,37 @@ class TransformerXl(nn.Module):
         return torch.zeros(hidden.shape, dtype=dtype, device=episode.device).masked_fill_(hidden, MASKED)[:, None]
 
     @staticmethod
-    def select(state: TransformerState, worlds: Tensor) -> TransformerState:
-        """Return the state of these worlds."""
-        return TransformerState(
-            keys=state.keys[:, worlds],
-            values=state.values[:, worlds],
-            episodes=state.episodes[worlds],
-            episode=state.episode[worlds],
-            position=state.position,
-        )
+    def renew(state: TransformerState) -> TransformerState:
+        """Return the state for parameters that have changed."""
+        return replace(state, ready=None)
 
     @staticmethod
-    def clone(state: TransformerState) -> TransformerState:
-        """Return a copy that later steps leave alone."""
-        return TransformerState(
-            state.keys.clone(), state.values.clone(), state.episodes.clone(), state.episode.clone(), state.position
+    def select(state: TransformerState, worlds: Tensor) -> TransformerState:
+        """Return the state of these worlds."""
+        return replace(
+            state,
+            keys=state.keys.index_select(1, worlds),
+            values=state.values.index_select(1, worlds),
+            episodes=state.episodes[worlds],
+            episode=state.episode[worlds],
+        )
+
+    def clone(self, state: TransformerState) -> TransformerState:
+        """Return a copy that later steps leave alone, its ring turned to where it is written next."""
+        turn = -(state.position % self.slots)
+        return replace(
+            state,
+            keys=state.keys.roll(turn, 3),
+            values=state.values.roll(turn, 3),
+            episodes=state.episodes.roll(turn, 1),
+            episode=state.episode.clone(),
+            position=0,
         )
 
 
-def _shift_rows(by_age: Tensor, columns: int) -> Tensor:
-    """Move row t of [..., T, S] to the right by t in a matrix of `columns` columns; zeros elsewhere.
-
-    Rows are padded to one more than `columns`, so that reading them on with `columns` a row shifts each by one more:
-
-        a0 a1 .  .  .        a0 a1 .  .
-        b0 b1 .  .  .   ->   .  b0 b1 .         T = 3, S = 2, columns = 4
-        c0 c1 .  .  .        .  .  c0 c1
-    """
-    T, S = by_age.shape[-2:]
-    padded = functional.pad(by_age, (0, columns + 1 - S)).flatten(-2)
-    return padded[..., : T * columns].view(*by_age.shape[:-2], T, columns)
-
-
-def _ring(cache: Tensor, memory: int) -> Tensor:
-    """Return the newest M of [B, N, M + T, H] and one free slot: a ring at position M."""
-    return functional.pad(cache[:, :, -memory:], (0, 0, 0, 1))
+def _block(module: nn.Module) -> Block:
+    assert isinstance(module, Block)
+    return module
 
 
 def sinusoids_of(ages: int, width: int) -> Tensor:
