@@ -8,6 +8,7 @@ Prints one JSON row a line as `python -m benchmarks` does. Without a GPU it says
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -17,6 +18,7 @@ from ada_trainer import kernels
 from ada_trainer.learner import Learner
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.presets import sizes_of
+from ada_trainer.networks.transformer_xl import TransformerXl
 from benchmarks.learner import MODELS, UNROLL, made_up_batch, network_of, observations
 from benchmarks.row import Row, rate_row
 from benchmarks.timing import FULL, Effort, by_turns, rate_of
@@ -33,8 +35,8 @@ def main() -> int:
         )
         return 2
     device = torch.device("cuda")
+    kernels.choose(device)
     for size, model in MODELS.items():
-        kernels.choose(device, sizes_of(model).width)
         for row in (*acting_rows(size, model, device, FULL), *learning_rows(size, model, device, FULL)):
             print(row.line(), flush=True)
     return 0
@@ -44,6 +46,9 @@ def acting(network: AgentNetwork, batch: int, device: torch.device, half: bool) 
     """Return a function that takes one timestep in all worlds and waits for it."""
     seen = {name: values[0].to(device) for name, values in observations(1, batch).items()}
     held = [network.initial_state(batch)]
+    assert isinstance(network.core, TransformerXl)
+    with torch.inference_mode():  # not in a step that is compiled: a CUDA graph writes over what came out of it
+        held[0] = replace(held[0], memory=network.core.make_ready(held[0].memory))
     nowhere = torch.zeros(batch, dtype=torch.bool, device=device)
 
     def work() -> None:

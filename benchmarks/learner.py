@@ -75,7 +75,7 @@ def network_of(model: AgentModel, muesli: Muesli | None = None) -> AgentNetwork:
 
 def as_a_worker(network: AgentNetwork) -> AgentNetwork:
     """Return the network with the arithmetic that a worker chooses on this processor."""
-    network.multiply_in(kernels.choose(torch.device("cpu"), network.width))
+    network.multiply_in(kernels.choose(torch.device("cpu")), kernels.LEAST_WIDTH)
     return network
 
 

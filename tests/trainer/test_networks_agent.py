@@ -154,7 +154,9 @@ def test_products_in_bfloat16_stay_near_those_in_float32_when_acting_and_in_dire
         return output.value.detach(), torch.cat([part.flatten() for part in gradients if part is not None])
 
     value, gradient = learned()
-    agent.multiply_in(torch.bfloat16)
+    agent.multiply_in(torch.bfloat16, least_width=97)  # both parts are 96 wide
+    assert torch.equal(learned()[0], value)
+    agent.multiply_in(torch.bfloat16, least_width=96)
     half_value, half_gradient = learned()
     state, stepped = agent.initial_state(B), []
     with torch.inference_mode():

@@ -89,10 +89,10 @@ class Work:
         self._frozen: AgentNetwork | None = None
         if (pinned := stage.co_player.checkpoint) is not None:
             self._frozen = load_agent(pinned, record, "co-player").to(group.device)
-        products = kernels.choose(group.device, self._network.width)
+        products = kernels.choose(group.device)
         for network in (self._network, self._teacher, self._frozen):
             if network is not None:
-                network.multiply_in(products)
+                network.multiply_in(products, kernels.LEAST_WIDTH)
         leave_out_compiler()
         self._learner = Learner(
             self._network,

@@ -178,14 +178,15 @@ class AgentNetwork(nn.Module):
         memory = self.core.renew(state.memory) if isinstance(self.core, TransformerXl) else state.memory
         return replace(state, memory=memory, known=torch.zeros_like(state.known))
 
-    def multiply_in(self, kind: torch.dtype) -> None:
+    def multiply_in(self, kind: torch.dtype, least_width: int = 0) -> None:
         """Make the large products, those of a Transformer-XL and of Muesli's model, in float32 or bfloat16.
 
-        States that begin from now on are kept accordingly. Parameters and what comes out stay float32.
+        States that begin from now on are kept accordingly. Parameters and what comes out stay float32, as does a part
+        that is narrower than `least_width`.
         """
-        if isinstance(self.core, TransformerXl):
+        if isinstance(self.core, TransformerXl) and self.width >= least_width:
             self.core.products = kind
-        if self.model is not None:
+        if self.model is not None and self.model.width >= least_width:
             self.model.products = kind
 
     def select(self, state: AgentState, worlds: Tensor) -> AgentState:

@@ -157,9 +157,16 @@ class TransformerXl(nn.Module):
             position=0,
         )
 
+    def make_ready(self, state: TransformerState) -> TransformerState:
+        """Return the state with what follows from the parameters worked out."""
+        if state.ready is not None:
+            return state
+        return replace(state, ready=tuple(_block(block).ready(self.sinusoids, self.products) for block in self.blocks))
+
     def step(self, x_BD: Tensor, state: TransformerState, clear_B: Tensor) -> tuple[Tensor, TransformerState]:
         """One timestep. Writes into `state` and returns it with the next position."""
-        ready = state.ready or tuple(_block(block).ready(self.sinusoids, self.products) for block in self.blocks)
+        ready = self.make_ready(state).ready
+        assert ready is not None
         slot = state.position % self.slots
         state.episode += clear_B
         state.episodes[:, slot] = state.episode
