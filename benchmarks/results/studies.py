@@ -5,15 +5,16 @@
     large         a student of ten times the teacher's size, with the teacher and without
     generations   three of equal size, each taught by the one before, beside one that learns alone as long
 
-Each runs whole experiments with `ada run` under runs/studies, reads what is there already, and prints a section for
-docs/results.md. A student of about twice the teacher's size is part of the quickstart's own results.
+Each runs whole experiments with `ada run` under runs/studies and prints a section for docs/results.md. What came of an
+experiment is kept in docs/studies, and read there as long as the experiment is the same. A student of about twice the teacher's size is part of the quickstart's own results.
 """
 
 import argparse
 import copy
+import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.report.curves import frames_to_reach
 from benchmarks.results.tables import ROOT, curve_of, example, read_commit, read_evaluation, read_history, train
 
+KEPT = ROOT / "docs" / "studies"
 METHODS = ("plr", "noop-filter", "uniform")
 MEASURES = {  # of the emergent curriculum, as a history's points name them
     "num_rules": "rules",
@@ -101,6 +103,18 @@ STUDIES: dict[str, tuple[Callable[[int, int], dict[str, Document]], int]] = {
 }
 
 
+def arms_of(document: Document, seed: int, kept: Path, runs: Path) -> list[Arm]:
+    """Run an experiment and keep what came of its stages in a file, or read the file of one like it."""
+    name = f"{document['metadata']['name']}-{seed}"
+    file = kept / f"{name}.json"
+    if file.exists() and (found := json.loads(file.read_text(encoding="utf-8")))["experiment"] == document:
+        return [Arm(**arm) for arm in found["arms"]]
+    arms = read_arms(train(document, runs / name), document, seed)
+    kept.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"experiment": document, "arms": [asdict(arm) for arm in arms]}), encoding="utf-8")
+    return arms
+
+
 def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:
     """Read evaluations and histories of a finished experiment."""
     stages = [stage["name"] for stage in document["spec"]["stages"]]
@@ -174,14 +188,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--frames", type=int, help="of each stage, instead of the study's own (example: --frames 500000)"
     )
-    parser.add_argument("--directory", type=Path, default=ROOT / "runs" / "studies", help="where the runs are kept")
+    parser.add_argument("--directory", type=Path, default=ROOT / "runs" / "studies", help="where the runs go")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="where what came of them is kept")
     options = parser.parse_args(arguments)
     build, frames = STUDIES[options.study]
     arms: list[Arm] = []
     for seed in range(1, options.seeds + 1):
-        for name, document in build(seed, options.frames or frames).items():
-            store = train(document, options.directory / f"{name}-{seed}")
-            arms += read_arms(store, document, seed)
+        for document in build(seed, options.frames or frames).values():
+            arms += arms_of(document, seed, options.kept, options.directory)
     print("\n".join(section(options.study, arms)))
     return 0
 
