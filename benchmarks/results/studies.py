@@ -6,7 +6,8 @@
     generations   three of equal size, each taught by the one before, beside one that learns alone as long
 
 Each runs whole experiments with `ada run` under runs/studies and prints a section for docs/results.md. What came of an
-experiment is kept in docs/studies, and read there as long as the experiment is the same. A student of about twice the teacher's size is part of the quickstart's own results.
+experiment is kept in docs/studies, and read there as long as the experiment is the same. A student of about twice the
+teacher's size is part of the quickstart's own results.
 """
 
 import argparse

@@ -77,6 +77,19 @@ def test_a_study_says_scores_frames_to_the_teacher_and_how_the_curriculum_moved(
     assert "| uniform | 1 | 5,000 | 0.500 | 0.500 | 1,234 |  |" in text and "rules, early to late" in text
 
 
+def test_what_came_of_an_experiment_is_read_as_long_as_the_experiment_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm, trained = studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc"), []
+    monkeypatch.setattr(studies, "train", lambda document, run: trained.append(run.name))
+    monkeypatch.setattr(studies, "read_arms", lambda store, document, seed: [arm])
+    for frames, runs in ((1_000, 1), (1_000, 1), (2_000, 2)):
+        document = studies.curriculum(1, frames)["plr"]
+        arms = studies.arms_of(document, 1, tmp_path / "kept", tmp_path / "runs")
+        assert studies.section("curriculum", arms) == studies.section("curriculum", [arm])
+        assert trained == ["curriculum-plr-1"] * runs
+
+
 def test_early_and_late_are_a_tenth_of_the_frames_and_their_end() -> None:
     history = [{"frames": 100 * n, "num_rules": float(n)} for n in range(11)] + [{"frames": 1_000}]
     assert studies.early_and_late(history, "num_rules") == (1.0, 10.0)
