@@ -11,14 +11,15 @@ from numba import float64, int64
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from ada_sim.constants import FELT_DISTANCE_M
+from ada_sim.constants import FELT_DISTANCE_M, MAX_SPEED_M_S, OUTER_RADIUS, TICK_S, TICKS_PER_TIMESTEP
 from ada_sim.engine.view import COS2_HALF_VIEW, HIDING_M, TAN_HALF_HEIGHT, TAN_HALF_VIEW, WIDEST_RADIUS2
 
 LANES = 8
 WIDE = 16  # lines of a fan
 LEAST = 1e-9
+MOVE_M = TICKS_PER_TIMESTEP * TICK_S * MAX_SPEED_M_S  # how far a body that is awake moves in a timestep, at most
 LAST_ROW = 31.0  # of a set of tiles in 32 bits
-_I32, _I64, _F32, _F64 = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
+_I8, _I32, _I64, _F32, _F64 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
 class _Lanes:
@@ -38,6 +39,21 @@ class _Lanes:
         byte = ir.IntType(8).as_pointer()
         address = self.builder.gep(self.builder.bitcast(record, byte), [offset])
         return self.builder.bitcast(address, ir.VectorType(kind, self.width).as_pointer())
+
+    def load_apart(self, record: Any, offset: Any, kind: Any, stride: int) -> list[Any]:
+        """Return `stride` vectors: the first has the numbers 0, stride, 2 stride, ... from the offset on."""
+        long = ir.VectorType(kind, self.width * stride)
+        address = self.builder.gep(self.builder.bitcast(record, ir.IntType(8).as_pointer()), [offset])
+        row = self.builder.load(self.builder.bitcast(address, long.as_pointer()), align=4)
+        places = ir.VectorType(_I32, self.width)
+        return [
+            self.builder.shuffle_vector(
+                row,
+                ir.Constant(long, ir.Undefined),
+                ir.Constant(places, [start + stride * n for n in range(self.width)]),
+            )
+            for start in range(stride)
+        ]
 
     def spread(self, value: Any) -> Any:
         """Return a vector of eight times this value."""
@@ -102,11 +118,40 @@ def _crossings(typing_context, record, offset, first, y, slope):  # type: ignore
     return int64(record, int64, float64, float64, float64), generate
 
 
-def _in_sight(typing_context, record, offsets, cos, sin, tan):  # type: ignore[no-untyped-def]
-    """Look at eight points from an eye: works out their distances and what is in the view.
+def _may_touch(typing_context, record, positions, shapes, waking, at, wide, arm):  # type: ignore[no-untyped-def]
+    """Return which of eight bodies may come as near as `wide` to a point, and, from bit 8 on, as near as `arm`.
 
-    Args of the compiled function: a record, the byte offsets in it of x, y, z (float64 [8], from the eye; read) and of
-    squared distances over the ground (written), cosine and sine of the yaw, tangent of the pitch.
+    Args of the compiled function: a record, the byte offsets in it of the bodies' positions (float64 [8, 3]) and shapes
+    (int8 [8]), the set of those that may move, the point's x and y; metres, along x or y, from the surfaces.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        lanes = _Lanes(builder)
+        record, positions, shapes, waking, at, *limits = arguments
+        apart = [
+            lanes.size(builder.fsub(along, lanes.spread(start)))
+            for along, start in zip(lanes.load_apart(record, positions, _F64, 3), _parts(builder, at), strict=False)
+        ]
+        shape = lanes.load(record, shapes, _I8)
+        radius = lanes.constant(_F64, float(OUTER_RADIUS[0]))
+        for n in range(1, len(OUTER_RADIUS)):
+            is_such = builder.icmp_signed("==", shape, lanes.constant(_I8, n))
+            radius = builder.select(is_such, lanes.constant(_F64, float(OUTER_RADIUS[n])), radius)
+        moves = builder.bitcast(builder.trunc(waking, _I8), lanes.vector(ir.IntType(1)))
+        reach = builder.select(moves, lanes.constant(_F64, MOVE_M), lanes.constant(_F64, 0.0))
+        gap = builder.fsub(lanes.larger(*apart), builder.fadd(radius, reach))
+        beside, in_reach = (lanes.bits(lanes.greater(lanes.spread(limit), gap)) for limit in limits)
+        return builder.or_(beside, builder.shl(in_reach, ir.Constant(_I64, LANES)))
+
+    return int64(record, int64, int64, int64, at, float64, float64), generate
+
+
+def _in_sight(typing_context, record, positions, eye, scratch, offsets, cos, sin, tan):  # type: ignore[no-untyped-def]
+    """Look at eight bodies from an eye: works out where they are from it, their distances, and what is in the view.
+
+    Args of the compiled function: a record, the byte offset in it of the bodies' positions (float64 [8, 3]), the eye's
+    x, y and z; another record, the byte offsets in it of x, y, z from the eye and of squared distances over the ground
+    (float64 [8]; written), cosine and sine of the yaw, tangent of the pitch.
 
     Returns the set of those that are in the picture or felt, and, from bit 8 on, of those that may stand in front of
     something in the picture.
@@ -114,12 +159,15 @@ def _in_sight(typing_context, record, offsets, cos, sin, tan):  # type: ignore[n
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         lanes = _Lanes(builder)
-        record, offsets, cos, sin, tan = arguments
-        at_x, at_y, at_z, at_distance = (builder.extract_value(offsets, n) for n in range(4))
-        x, y, z = (lanes.load(record, offset, _F64) for offset in (at_x, at_y, at_z))
+        record, positions, eye, scratch, offsets, cos, sin, tan = arguments
+        x, y, z = (
+            builder.fsub(along, lanes.spread(start))
+            for along, start in zip(lanes.load_apart(record, positions, _F64, 3), _parts(builder, eye), strict=True)
+        )
         cos, sin, tan = (lanes.spread(value) for value in (cos, sin, tan))
         distance2 = lanes.products(x, x, y, y, "+")
-        lanes.store(distance2, record, at_distance)
+        for vector, place in zip((x, y, z, distance2), _parts(builder, offsets), strict=True):
+            lanes.store(vector, scratch, place)
         ahead = lanes.products(x, cos, y, sin, "+")
         aside = lanes.size(lanes.products(y, cos, x, sin, "-"))
         seen = lanes.greater(ahead, lanes.constant(_F64, 0.0))
@@ -133,7 +181,7 @@ def _in_sight(typing_context, record, offsets, cos, sin, tan):  # type: ignore[n
         may_hide = lanes.bits(lanes.at_most(aside, wide))
         return builder.or_(lanes.bits(builder.or_(seen, felt)), builder.shl(may_hide, ir.Constant(_I64, LANES)))
 
-    return int64(record, offsets, float64, float64, float64), generate
+    return int64(record, int64, eye, scratch, offsets, float64, float64, float64), generate
 
 
 def _beside_line(typing_context, record, at_x, at_y, to_x, to_y, length2):  # type: ignore[no-untyped-def]
@@ -278,6 +326,7 @@ def _parts(builder: Any, group: Any) -> list[Any]:
 
 # Called by compiled functions with the arguments after the first.
 crossings: Any = intrinsic(_crossings)
+may_touch: Any = intrinsic(_may_touch)
 in_sight: Any = intrinsic(_in_sight)
 beside_line: Any = intrinsic(_beside_line)
 walls_around: Any = intrinsic(_walls_around)

@@ -25,6 +25,7 @@ from ada_sim.constants import (
     VIEW_ANGLE,
 )
 from ada_sim.engine.bits import lowest
+from ada_sim.engine.charts import POSITION
 from ada_sim.engine.geometry import gap
 from ada_sim.engine.lanes import LANES, beside_line, in_sight, walls_around
 from ada_sim.engine.terrain import FAR, NO_LINE, RAMP_LINES, WALK_LINES, is_shut, line_is_clear, walkable_distance
@@ -122,18 +123,13 @@ def tell_objects(w, t, told, p, row):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def look_around(w, told, p, eye):  # type: ignore[no-untyped-def]
     """Return the set of slots that player p feels or has in view; leaves in `told` where they are from its eye."""
-    x = w.position[p, 0]
-    y = w.position[p, 1]
-    for k in range(w.used):
-        told.ahead_x[k] = w.position[k, 0] - x
-        told.ahead_y[k] = w.position[k, 1] - y
-        told.ahead_z[k] = w.position[k, 2] - eye
+    at_eye = (w.position[p, 0], w.position[p, 1], eye)
     seen = 0
     may_hide = 0
     for k in range(0, w.used, LANES):
         at = 8 * k
         offsets = (AHEAD_X + at, AHEAD_Y + at, AHEAD_Z + at, DISTANCE2 + at)
-        found = in_sight(told, offsets, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p])
+        found = in_sight(w, POSITION + 24 * k, at_eye, told, offsets, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p])
         seen |= (found & 0xFF) << k
         may_hide |= (found >> LANES) << k
     told.may_hide = may_hide & w.bodies & ~(1 << p)
