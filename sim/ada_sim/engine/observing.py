@@ -22,7 +22,6 @@ from ada_sim.constants import (
     TIMESTEP_S,
     TOUCH_GAP_M,
     TOUCH_SLOP_M,
-    VIEW_ANGLE,
 )
 from ada_sim.engine.bits import lowest
 from ada_sim.engine.charts import POSITION
@@ -33,8 +32,6 @@ from ada_sim.engine.types import TOLD
 from ada_sim.engine.view import crosses_box
 
 f32 = np.float32
-FAN_ANGLES = np.linspace(-VIEW_ANGLE / 2, VIEW_ANGLE / 2, NUM_RANGES)
-FAN = np.stack([np.cos(FAN_ANGLES), np.sin(FAN_ANGLES)], axis=1)
 assert TOLD.fields is not None
 AHEAD_X, AHEAD_Y, AHEAD_Z, DISTANCE2 = (
     int(TOLD.fields[name][1]) for name in ("ahead_x", "ahead_y", "ahead_z", "distance2")
@@ -75,14 +72,10 @@ def tell_ranges(w, t, told, p, row):  # type: ignore[no-untyped-def]
     """
     x = w.position[p, 0]
     y = w.position[p, 1]
-    for n in range(NUM_RANGES):
-        told.fan_cos[n] = w.cos_yaw[p] * FAN[n, 0] - w.sin_yaw[p] * FAN[n, 1]
-        told.fan_sin[n] = w.sin_yaw[p] * FAN[n, 0] + w.cos_yaw[p] * FAN[n, 1]
+    gaze = (w.cos_yaw[p], w.sin_yaw[p])
     side = 4 * t.size
     sets = (WALK_LINES, WALK_LINES + side, WALK_LINES + 2 * side, WALK_LINES + 3 * side)
-    at_ramps = walls_around(t, sets, RAMP_LINES - WALK_LINES, t.size, (x, y), told, FAN_OFFSETS)
-    for n in range(NUM_RANGES):
-        row.ranges[n] = min(told.fan_to_x[n], told.fan_to_y[n], RANGE_LIMIT_M) * (1.0 / DISTANCE_UNIT_M)
+    at_ramps = walls_around(t, sets, RAMP_LINES - WALK_LINES, t.size, (x, y), gaze, told, FAN_OFFSETS, row)
     at_ramps &= (1 << NUM_RANGES) - 1
     while at_ramps:
         n = lowest(at_ramps)
