@@ -13,6 +13,7 @@ from ada_sim.engine.gripping import use_hands
 from ada_sim.engine.movement import move_players, settle_players
 from ada_sim.engine.publishing import publish
 from ada_sim.engine.rules import fire_rules
+from ada_sim.engine.sharing import are_open_again, take_some, tell_done, wait_for
 from ada_sim.engine.types import TASK, WORLD
 
 
@@ -36,17 +37,13 @@ def ask_ahead(w, t):  # type: ignore[no-untyped-def]
         prefetch(t, HOT_IN_TASK[n])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, restarts, symbolic):  # type: ignore[no-untyped-def]
-    """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
-
-    Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
-    `told` (a TOLD [1], one a thread) is where a world's step is written down; systems take records, which are single
-    pointers, `rows` of what comes out among them, and never the many arrays of `out`.
-    """
-    one = told[0]
-    for n in range(len(chosen)):
-        if n + 1 < len(chosen):
+@njit(inline="always", error_model="numpy")
+def advance_some(  # type: ignore[no-untyped-def]
+    worlds, tasks, assigned, one, out, rows, actions, chosen, first, last, restarts, symbolic
+):
+    """Advance the worlds chosen[first] to chosen[last - 1], as `advance` says."""
+    for n in range(first, last):
+        if n + 1 < last:
             ask_ahead(worlds[chosen[n + 1]], tasks[chosen[n + 1]])
         b = chosen[n]
         w = worlds[b]
@@ -74,6 +71,34 @@ def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, restarts,
                 assigned[b].present = 0
                 begin_trial(w, t)
         publish(w, t, one, out, rows, b, symbolic)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def advance(  # type: ignore[no-untyped-def]
+    worlds, tasks, assigned, told, out, rows, actions, chosen, progress, restarts, symbolic, helps
+):
+    """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
+
+    Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
+    Threads that share a `progress` (PROGRESS [1]) take worlds by turns (`sharing`): one returns when all are done, those
+    that only help when nothing is left and no other step comes soon.
+    `told` (a TOLD [1], one a thread) is where a world's step is written down; systems take records, which are single
+    pointers, `rows` of what comes out among them, and never the many arrays of `out`.
+    """
+    p = progress[0]
+    stays = True
+    while stays:
+        first = take_some(p)
+        while first < len(chosen):
+            last = min(first + p.block, len(chosen))
+            advance_some(
+                worlds, tasks, assigned, told[0], out, rows, actions, chosen, first, last, restarts, symbolic
+            )
+            tell_done(p, last - first)
+            first = take_some(p)
+        stays = helps and are_open_again(p, len(chosen))
+    if not helps:
+        wait_for(p, len(chosen))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
