@@ -73,7 +73,7 @@ def advance_some(  # type: ignore[no-untyped-def]
         publish(w, t, one, out, rows, b, symbolic)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def advance(  # type: ignore[no-untyped-def]
     worlds, tasks, assigned, told, out, rows, actions, chosen, progress, restarts, symbolic, helps
 ):
