@@ -14,7 +14,7 @@ from ada_sim.engine.movement import move_players, settle_players
 from ada_sim.engine.publishing import publish
 from ada_sim.engine.rules import fire_rules
 from ada_sim.engine.sharing import are_open_again, take_some, tell_done, wait_for
-from ada_sim.engine.types import TASK, WORLD
+from ada_sim.engine.types import SIGHT, TASK, WORLD
 
 
 def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.ndarray:
@@ -25,11 +25,12 @@ def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.
 
 
 HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("beside", 64), ("watch", 256)))
-HOT_IN_TASK = _lines(TASK, (("present", 448), ("around", 384), ("cell", 384), ("sight_lines", 128)))
+HOT_IN_SIGHT = _lines(SIGHT, (("objects", 640),))
+HOT_IN_TASK = _lines(TASK, (("present", 448), ("ramp_lines", 256), ("around", 384), ("cell", 384), ("sight_lines", 384)))
 
 
 @njit(error_model="numpy")
-def ask_ahead(w, t, tick):  # type: ignore[no-untyped-def]
+def ask_ahead(w, t, sight, tick):  # type: ignore[no-untyped-def]
     """Let the memory of the next world travel while this one is worked on: a batch is larger than the near caches.
 
     A part with each tick: a processor asks for a dozen lines at once, and waits if it is to ask for more.
@@ -38,6 +39,8 @@ def ask_ahead(w, t, tick):  # type: ignore[no-untyped-def]
         prefetch(w, HOT_IN_WORLD[n])
     for n in range(tick, len(HOT_IN_TASK), TICKS_PER_TIMESTEP):
         prefetch(t, HOT_IN_TASK[n])
+    for n in range(tick, len(HOT_IN_SIGHT), TICKS_PER_TIMESTEP):
+        prefetch(sight, HOT_IN_SIGHT[n])
 
 
 @njit(inline="always", error_model="numpy")
@@ -57,7 +60,7 @@ def advance_some(  # type: ignore[no-untyped-def]
                 for group in range(actions.shape[2]):
                     w.action[p, group] = actions[b, p, group]
             for tick in range(TICKS_PER_TIMESTEP):
-                ask_ahead(worlds[after], tasks[after], tick)
+                ask_ahead(worlds[after], tasks[after], rows.sight[after, 0], tick)
                 move_players(w, t)
                 use_hands(w, t)
                 move_objects(w, t)
