@@ -1,7 +1,7 @@
-"""Threads that help the one that steps: each carries out a call of its own whenever a bell rings, and no one waits for it.
+"""Threads that help the one that steps: each carries out a call of its own when a bell rings, and no one waits for it.
 
-Futures would cost as much as the steps of 80 worlds: here a bell is a lock, and who takes part, and when all is
-done, is settled between the calls themselves (`engine.sharing`).
+Futures would cost as much as the steps of 80 worlds: here a bell is a lock, and who takes part, and when all is done,
+is settled between the calls themselves (`engine.sharing`).
 """
 
 import threading

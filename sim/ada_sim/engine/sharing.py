@@ -1,8 +1,8 @@
 """How threads share out the worlds of a step: each takes the next few, until none are left.
 
-Whoever comes late, or is held up, leaves more to the others. One thread waits in the end, and only for worlds that others
-are at. The others stay awake for a moment, as the next step mostly follows soon: to wake a thread costs as much as the
-steps of 30 worlds. One that comes when nothing is left goes away again, in whichever step that is.
+Whoever comes late, or is held up, leaves more to the others. One thread waits in the end, and only for worlds that
+others are at. The others stay awake for a moment, as the next step mostly follows soon: to wake a thread costs as much
+as the steps of 30 worlds. One that comes when nothing is left goes away again, in whichever step that is.
 """
 
 from typing import Any
@@ -78,7 +78,7 @@ def no_progress(block: int) -> np.ndarray:
 
 @njit(cache=True, error_model="numpy")
 def open_worlds(progress):  # type: ignore[no-untyped-def]
-    """Let threads take worlds from now on; all that they read is in place. Returns how many helpers see it by themselves.
+    """Let threads take worlds from now on; all that they read is in place. Returns how many helpers see it unasked.
 
     A helper that is about to sleep says so before it looks for the last time: it is counted, or sees it.
     """

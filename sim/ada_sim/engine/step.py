@@ -26,7 +26,9 @@ def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.
 
 HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("beside", 64), ("watch", 256)))
 HOT_IN_SIGHT = _lines(SIGHT, (("objects", 640),))
-HOT_IN_TASK = _lines(TASK, (("present", 448), ("ramp_lines", 256), ("around", 384), ("cell", 384), ("sight_lines", 384)))
+HOT_IN_TASK = _lines(
+    TASK, (("present", 448), ("ramp_lines", 256), ("around", 384), ("cell", 384), ("sight_lines", 384))
+)
 
 
 @njit(error_model="numpy")
@@ -79,15 +81,14 @@ def advance_some(  # type: ignore[no-untyped-def]
         publish(w, t, one, out, rows, b, symbolic)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def advance(  # type: ignore[no-untyped-def]
-    worlds, tasks, assigned, told, out, rows, actions, chosen, progress, restarts, symbolic, helps
-):
+# Without numba's runtime: it would count references to the arrays of `out` each time that one is used, atomically.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
+def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, progress, restarts, symbolic, helps):  # type: ignore[no-untyped-def]
     """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
 
     Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
-    Threads that share a `progress` (PROGRESS [1]) take worlds by turns (`sharing`): one returns when all are done, those
-    that only help when nothing is left and no other step comes soon.
+    Threads that share a `progress` (PROGRESS [1]) take worlds by turns (`sharing`): one returns when all are done,
+    those that only help when nothing is left and no other step comes soon.
     `told` (a TOLD [1], one a thread) is where a world's step is written down; systems take records, which are single
     pointers, `rows` of what comes out among them, and never the many arrays of `out`.
     """
@@ -97,9 +98,7 @@ def advance(  # type: ignore[no-untyped-def]
         first = take_some(p)
         while first < len(chosen):
             last = min(first + p.block, len(chosen))
-            advance_some(
-                worlds, tasks, assigned, told[0], out, rows, actions, chosen, first, last, restarts, symbolic
-            )
+            advance_some(worlds, tasks, assigned, told[0], out, rows, actions, chosen, first, last, restarts, symbolic)
             tell_done(p, last - first)
             first = take_some(p)
         stays = helps and are_open_again(p, len(chosen))
