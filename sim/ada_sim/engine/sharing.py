@@ -5,11 +5,13 @@ others are at. The others stay awake for a moment, as the next step mostly follo
 as the steps of 30 worlds. One that comes when nothing is left goes away again, in whichever step that is.
 """
 
+import platform
 from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import int64, njit, types
+from numba import int64, njit, none, types
+from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 # Each number that threads write on a cache line of its own.
@@ -24,7 +26,8 @@ PROGRESS = np.dtype(
 )
 assert PROGRESS.fields is not None
 TAKEN, DONE, AWAKE = (int(PROGRESS.fields[name][1]) for name in ("taken", "done", "awake"))
-PATIENCE = 1000  # how often a helper looks again before it sleeps: about 0.2 ms
+PATIENCE = 4000  # how often a thread looks again before it sleeps, or leaves its core to others: about 0.2 ms
+HAS_PAUSE = platform.machine() in ("x86_64", "AMD64")
 
 
 def _place(builder: Any, record: Any, offset: Any) -> Any:
@@ -61,7 +64,20 @@ def _value_of(typing_context, record, offset):  # type: ignore[no-untyped-def]
     return int64(record, int64), generate
 
 
+def _pause(typing_context):  # type: ignore[no-untyped-def]
+    """Let a moment pass, on the same core: who gives it away gets it back after milliseconds if others want it."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        if HAS_PAUSE:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    return none(), generate
+
+
 # Called by compiled functions with the arguments after the first.
+pause: Any = intrinsic(_pause)
 add_to: Any = intrinsic(_add_to)
 set_to: Any = intrinsic(_set_to)
 value_of: Any = intrinsic(_value_of)
@@ -102,8 +118,13 @@ def tell_done(p, count):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def wait_for(p, count):  # type: ignore[no-untyped-def]
     """Wait until so many worlds are done. Not asleep: to wake up would take longer."""
+    looks = 0
     while value_of(p, DONE) < count:
-        sched_yield()
+        looks += 1
+        if looks < PATIENCE:
+            pause()
+        else:  # whoever is at them may want this core
+            sched_yield()
 
 
 @njit(error_model="numpy")
@@ -113,6 +134,6 @@ def are_open_again(p, count):  # type: ignore[no-untyped-def]
     for _ in range(PATIENCE):
         if value_of(p, TAKEN) < count:
             break
-        sched_yield()
+        pause()
     add_to(p, AWAKE, -1)
     return value_of(p, TAKEN) < count
