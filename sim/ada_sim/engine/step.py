@@ -24,7 +24,7 @@ def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.
     return np.array(starts, np.int64)
 
 
-HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("beside", 64), ("watch", 256)))
+HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("velocity", 192), ("beside", 128), ("watch", 256), ("spent", 128)))
 HOT_IN_SIGHT = _lines(SIGHT, (("objects", 640),))
 HOT_IN_TASK = _lines(
     TASK, (("present", 448), ("ramp_lines", 256), ("around", 384), ("cell", 384), ("sight_lines", 384))
