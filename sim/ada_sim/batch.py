@@ -6,9 +6,10 @@ Checks everything that comes in before any world changes; decides nothing about 
 import itertools
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +17,10 @@ import numpy as np
 from ada_api.environment import Environment
 from ada_sim import constants as c
 from ada_sim.engine.loading import task_row
+from ada_sim.engine.sharing import no_progress, open_worlds
 from ada_sim.engine.step import advance, take_actions
 from ada_sim.engine.types import TASK, TOLD, WORLD, empty_outputs, rows_of
+from ada_sim.helpers import Helpers
 from ada_sim.observation import MAX_TRIALS, specification
 from ada_sim.render.first_person import draw_worlds
 from ada_sim.render.native import native_draw
@@ -26,6 +29,7 @@ from ada_sim.tasks.task import Task
 
 CACHED_TASKS = 2048
 WORLDS_WORTH_A_THREAD = 16
+CACHE_LINE_BYTES = 64
 
 
 class Source(Protocol):
@@ -73,9 +77,7 @@ class BatchSim:
         self.specification = specification(environment)
         self._source = source
         self._rows: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._worlds = np.zeros(num_worlds, WORLD)
-        self._tasks = np.zeros(num_worlds, TASK)
-        self._assigned = np.zeros(num_worlds, TASK)
+        self._worlds, self._tasks, self._assigned = (_records(num_worlds, kind) for kind in (WORLD, TASK, TASK))
         self._out = empty_outputs(num_worlds, self.players)
         self._out_rows = rows_of(self._out)
         self._symbolic = environment.observation == "symbolic"
@@ -101,8 +103,13 @@ class BatchSim:
         self._canvases = {share.start: _canvas() for share in self._shares}
         self._told = {share.start: np.zeros(1, TOLD) for share in self._shares}
         self._everyone = np.arange(num_worlds)
-        self._chosen = {share.start: self._everyone[share] for share in self._shares}
-        self._pool = ThreadPoolExecutor(len(self._shares) - 1) if len(self._shares) > 1 else None
+        self._alone = no_progress(num_worlds)  # of the one thread that restarts worlds
+        shared = len(self._shares) > 1
+        self._progress = no_progress(WORLDS_WORTH_A_THREAD if shared else num_worlds)
+        everyone = partial(self._advancing, self._everyone, self._progress, restarts=False)
+        self._advance_all, *others = (everyone(told, helps=n > 0) for n, told in enumerate(self._told.values()))
+        self._helpers = Helpers(others)
+        self._pool = ThreadPoolExecutor(len(others)) if shared and not self._symbolic else None
 
     def assign(self, worlds: np.ndarray, tasks: np.ndarray, trials: np.ndarray, seeds: np.ndarray) -> None:
         """Set the episode that each of these worlds starts when its present one ends; idle ones with the next step.
@@ -135,7 +142,8 @@ class BatchSim:
         if pixels is not None:
             np.copyto(pixels, self._pixels)
             self._draw_into(pixels)
-        self._advance(chosen, self._told[0], restarts=True)
+        open_worlds(self._alone)
+        self._advancing(chosen, self._alone, self._told[0], restarts=True, helps=False)()
         if not self._symbolic:
             self._pixels[chosen] = self.render(chosen)
 
@@ -153,13 +161,10 @@ class BatchSim:
         self._take(actions)
         if pixels is not None:
             self._draw_into(pixels)
-        if self._pool is None:
-            self._step(self._shares[0])
-        else:
-            others = [self._pool.submit(self._step, share) for share in self._shares[1:]]
-            self._step(self._shares[0])
-            for other in others:
-                other.result()
+        self._helpers.ring(open_worlds(self._progress))
+        self._advance_all()
+        if not self._symbolic:
+            self._draw_all()
         return self._timestep
 
     def render(self, worlds: np.ndarray) -> np.ndarray:
@@ -187,6 +192,7 @@ class BatchSim:
 
     def close(self) -> None:
         """End the threads, if there are any."""
+        self._helpers.close()
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -222,11 +228,15 @@ class BatchSim:
             arrays |= {f"{part}.{name}": records[name] for name in records.dtype.names or ()}
         return arrays
 
-    def _step(self, share: slice) -> None:
-        self._advance(self._chosen[share.start], self._told[share.start], restarts=False)
-        if not self._symbolic:
-            chosen, canvas = self._chosen[share.start], self._canvases[share.start]
-            self._draw(chosen, canvas, self._pixels[share])
+    def _draw_all(self) -> None:
+        own, *others = self._shares
+        drawn = [self._pool.submit(self._draw_share, share) for share in others] if self._pool else []
+        self._draw_share(own)
+        for one in drawn:
+            one.result()
+
+    def _draw_share(self, share: slice) -> None:
+        self._draw(self._everyone[share], self._canvases[share.start], self._pixels[share])
 
     def _draw_into(self, pixels: np.ndarray) -> None:
         if self._symbolic or pixels.shape != self._pixels.shape or not pixels.flags.c_contiguous:
@@ -240,8 +250,12 @@ class BatchSim:
         else:
             draw(self._worlds, self._tasks, chosen, frames)
 
-    def _advance(self, chosen: np.ndarray, told: np.ndarray, restarts: bool) -> None:
-        advance(
+    def _advancing(
+        self, chosen: np.ndarray, progress: np.ndarray, told: np.ndarray, *, restarts: bool, helps: bool
+    ) -> Callable[[], None]:
+        """Return the call that advances these worlds; it doesn't hold the batch."""
+        return partial(
+            advance,
             self._worlds,
             self._tasks,
             self._assigned,
@@ -250,8 +264,10 @@ class BatchSim:
             self._out_rows,
             self._actions,
             chosen,
+            progress,
             restarts,
             self._symbolic,
+            helps,
         )
 
     def _take(self, actions: np.ndarray) -> None:
@@ -288,6 +304,13 @@ class BatchSim:
         else:
             self._rows.move_to_end(number)
         return row
+
+
+def _records(count: int, kind: np.dtype[np.void]) -> np.ndarray:
+    """Return empty records, the first at the beginning of a cache line: else each touches more lines than it has to."""
+    memory = np.zeros(count * kind.itemsize + CACHE_LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE_BYTES
+    return memory[start : start + count * kind.itemsize].view(kind)
 
 
 def _shares(num_worlds: int, threads: int) -> list[slice]:

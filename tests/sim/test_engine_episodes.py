@@ -1,5 +1,10 @@
 """Trials, episodes, and what a batch owes to each of its worlds."""
 
+import gc
+import os
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -164,6 +169,44 @@ def test_a_batch_equals_its_singles_bit_for_bit(source, threads):
         for together, apart in zip(seen, alone, strict=True):
             for x, y in zip(together, apart, strict=True):
                 assert np.array_equal(x[b : b + 1], y)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.002], ids=["helpers stay awake", "helpers fall asleep"])
+def test_threads_change_nothing_in_many_steps(source, pause_s):
+    states = []
+    for threads in (1, 2, 3):
+        sim = batch(100, source, threads=threads)
+        assign(sim, range(100), trials=48)
+        sim.reset(np.arange(100))
+        for n, action in enumerate(actions(100, timesteps=100)):
+            sim.step(action)
+            if threads > 1 and n % 3 == 0:
+                time.sleep(pause_s)
+        states.append(sim.state())
+        sim.close()
+    assert all(np.array_equal(states[0][name], state[name]) for state in states[1:] for name in state)
+
+
+def helpers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("helper")]
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["a batch that is closed", "a batch that is forgotten"])
+def test_threads_end_with_their_batch(source, closes):
+    before = len(helpers())
+    sim = batch(64, source, threads=2)
+    assign(sim, range(64))
+    sim.step(actions(64, timesteps=1)[0])
+    if os.cpu_count() != 1:
+        assert len(helpers()) > before
+    if closes:
+        sim.close()
+    del sim
+    gc.collect()
+    ends = time.monotonic() + 10
+    while len(helpers()) > before and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert len(helpers()) == before
 
 
 def test_the_same_seed_and_actions_give_the_same_episode(source):

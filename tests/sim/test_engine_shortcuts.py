@@ -10,9 +10,9 @@ from ada_sim import constants as c
 from ada_sim.batch import BatchSim
 from ada_sim.engine.contacts import REST_GAP_M
 from ada_sim.engine.geometry import contact
-from ada_sim.engine.observing import FAN
 from ada_sim.engine.sliding import move_over, move_x, move_y, nothing_hangs, push_out
 from ada_sim.engine.terrain import ground, height_on, is_blocked, line_is_clear, walkable_distance
+from ada_sim.engine.view import FAN
 from ada_sim.tasks.source import TaskSource
 
 WORLDS = 48

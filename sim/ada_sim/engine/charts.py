@@ -9,15 +9,17 @@ from numba import njit
 from ada_sim.constants import (
     FIRST_OBJECT,
     GRIP_REACH_M,
-    MAX_SPEED_M_S,
     OUTER_RADIUS,
     TICK_S,
     TICKS_PER_TIMESTEP,
     WALK_SPEED_M_S,
 )
+from ada_sim.engine.lanes import LANES, MOVE_M, may_touch
+from ada_sim.engine.types import WORLD
 
-MOVE_M = TICKS_PER_TIMESTEP * TICK_S * MAX_SPEED_M_S  # how far a body that is awake moves in a timestep, at most
 MARGIN_M = 0.1
+assert WORLD.fields is not None
+POSITION, SHAPE = (int(WORLD.fields[name][1]) for name in ("position", "shape"))
 ARM_M = TICKS_PER_TIMESTEP * TICK_S * WALK_SPEED_M_S + GRIP_REACH_M + MARGIN_M
 
 
@@ -48,17 +50,15 @@ def in_reach(w, p):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def chart(w, k):  # type: ignore[no-untyped-def]
     """Find the bodies that may touch body k and, if it is a player, those that may come within its reach."""
-    x = w.position[k, 0]
-    y = w.position[k, 1]
     waking = w.waking
     wide = OUTER_RADIUS[w.shape[k]] + (waking >> k & 1) * MOVE_M + MARGIN_M
+    at = (w.position[k, 0], w.position[k, 1])
     beside = 0
     arm = 0
-    for other in range(w.used):
-        apart = max(abs(w.position[other, 0] - x), abs(w.position[other, 1] - y))
-        apart -= OUTER_RADIUS[w.shape[other]] + (waking >> other & 1) * MOVE_M
-        beside |= (apart < wide) << other
-        arm |= (apart < ARM_M) << other
-    w.beside[k] = beside
+    for first in range(0, w.used, LANES):
+        found = may_touch(w, POSITION + 24 * first, SHAPE + first, waking >> first, at, wide, ARM_M)
+        beside |= (found & 0xFF) << first
+        arm |= (found >> LANES) << first
+    w.beside[k] = beside & ((1 << w.used) - 1)
     if k < FIRST_OBJECT:
-        w.in_reach[k] = arm
+        w.in_reach[k] = arm & ((1 << w.used) - 1)

@@ -5,6 +5,7 @@ A task is loaded for each episode, so this is part of what a step costs.
 """
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -21,6 +22,7 @@ from ada_sim.tasks.encoding import (
     PREDICATE_FIRST,
     PREDICATE_HIDDEN_FIRST,
     PREDICATE_HIDDEN_RULE,
+    SHAPE_HIDDEN_FIRST,
     TRIGGERS,
     entities_shown,
 )
@@ -40,25 +42,26 @@ ABOVE_LEVEL_M = np.zeros(len(Tile))  # the surface of each Tile, without a ramp'
 ABOVE_LEVEL_M[Tile.WALL], ABOVE_LEVEL_M[Tile.PIT] = c.WALL_HEIGHT_M, -c.PIT_DEPTH_M
 WALL = int(Tile.WALL)
 
-# The numbers of a task, in order: `HEAD`, those of each rule, each player, each object.
+# The small numbers of a task, in order: `HEAD`, those of each rule, each player.
 HEAD = 4  # players, size, rules, objects
 RULE = 5  # relation, first, second, negated, how many spawns; those follow
 PLAYER = (
     4 + 2 * (PLAYER_1 + c.MAX_PLAYERS) + MAX_RULES
 )  # goal; shape and colour each entity is shown as; hiding of rules
-OBJECT = 2  # type, frozen
+# Its bodies, in order: those of each player, each object.
+SPAWN = 2  # x, y
+OBJECT = 4  # type, frozen, x, y
 NO_NUMBER = 255  # larger than any that is right
 HIDDEN_RULE = 254  # of a rule's hiding: as a whole; else 0 for nothing, n for hidden predicate n - 1
-_NO_HIDING = (0,) * MAX_RULES
+_NO_HIDING = [0] * MAX_RULES
 _SPAWNS_AT = TRIGGERS * PREDICATE_FIELDS  # of a rule as it is shown
 
 
-def flat(pairs: list[tuple[int, int]]) -> tuple[int, ...]:
-    """Return these numbers one after the other."""
-    return tuple(number for pair in pairs for number in pair)
-
-
-PLAIN = tuple(flat(entities_shown(player, NOTHING_HIDDEN)) for player in range(c.MAX_PLAYERS))
+# Shape and colour that each player is shown of each entity where nothing is hidden.
+PLAIN = tuple(
+    tuple(number for pair in entities_shown(player, NOTHING_HIDDEN) for number in pair)
+    for player in range(c.MAX_PLAYERS)
+)
 PLAINLY = np.array(PLAIN, np.int64)  # the goal hides nothing
 
 # What can be wrong, as `fill_row` tells: kind * PROBLEMS + index; 0 if nothing is.
@@ -77,12 +80,7 @@ def task_row(task: Task, players: int) -> np.ndarray:
     rows = np.zeros(1, TASK)
     rows["tile"][0, :size, :size] = task.world.tiles
     rows["top"][0, :size, :size] = task.world.levels  # to be heights when the record is filled
-    places = array("d")
-    for spawn in task.spawns[:players]:
-        places.extend(spawn)
-    for item in task.objects:
-        places.extend((item.x, item.y))
-    found = fill_row(rows, task.trial_timesteps, numbers_of(task, players), np.frombuffer(places, np.float64))
+    found = fill_row(rows, task.trial_timesteps, numbers_of(task, players), bodies_of(task, players))
     if found:
         raise ValueError(f"{name_of(task)}: {problem(task, players, *divmod(found, PROBLEMS))}")
     return rows
@@ -104,10 +102,8 @@ def numbers_of(task: Task, players: int) -> np.ndarray:
         )
     for player, (goal, hiding) in enumerate(zip(game.goals[:players], game.hidings[:players], strict=True)):
         numbers += (goal.relation, goal.first, goal.second, goal.negated)
-        numbers += flat(entities_shown(player, hiding)) if hiding.objects else PLAIN[player]
+        numbers += shown_as(player, hiding)
         numbers += hiding_of_rules(hiding)
-    for item in task.objects:
-        numbers += (item.type, item.frozen)
     try:
         listed = bytes(numbers)
     except ValueError:
@@ -115,25 +111,41 @@ def numbers_of(task: Task, players: int) -> np.ndarray:
     return np.frombuffer(listed, np.uint8)
 
 
-def hiding_of_rules(hiding: Hiding) -> tuple[int, ...]:
+def shown_as(player: int, hiding: Hiding) -> Sequence[int]:
+    """Return shape and colour as which each entity is shown in rules: `encoding.entities_shown`, in one row."""
+    if not hiding.objects:
+        return PLAIN[player]
+    shown = list(PLAIN[player])
+    for number, hidden in enumerate(hiding.objects):
+        shown[2 * hidden : 2 * hidden + 2] = SHAPE_HIDDEN_FIRST + number, 0
+    return shown
+
+
+def hiding_of_rules(hiding: Hiding) -> Sequence[int]:
     """Return what is hidden of each rule: see `HIDDEN_RULE`."""
     if not hiding.rules and not hiding.predicates:
         return _NO_HIDING
-    predicates = hiding.predicates
-    return tuple(
-        HIDDEN_RULE if r in hiding.rules else (predicates.index(r) + 1 if r in predicates else 0)
-        for r in range(MAX_RULES)
-    )
+    hidden = dict(zip(hiding.predicates, range(1, MAX_RULES + 1), strict=False))
+    hidden.update(dict.fromkeys(hiding.rules, HIDDEN_RULE))
+    return [hidden.get(r, 0) for r in range(MAX_RULES)]
+
+
+def bodies_of(task: Task, players: int) -> np.ndarray:
+    """Return where players and objects begin and what the objects are, float64, as `fill_places` reads it."""
+    bodies = [along for spawn in task.spawns[:players] for along in spawn]
+    for item in task.objects:
+        bodies += (item.type, item.frozen, item.x, item.y)
+    return np.frombuffer(array("d", bodies), np.float64)
 
 
 @njit(cache=True, error_model="numpy")
-def fill_row(rows, trial_timesteps, numbers, places):  # type: ignore[no-untyped-def]
+def fill_row(rows, trial_timesteps, numbers, bodies):  # type: ignore[no-untyped-def]
     """Write the one record of `rows`, whose tiles and levels are in place, or return what is wrong with the task.
 
     Args:
         rows: TASK [1].
         numbers: uint8, as `numbers_of` lists them.
-        places: float64, x and y of the players, then of the objects.
+        bodies: float64, as `bodies_of` lists them.
     """
     t = rows[0]
     t.present = 1
@@ -167,7 +179,7 @@ def fill_row(rows, trial_timesteps, numbers, places):  # type: ignore[no-untyped
             t.goal[p, field] = numbers[at + field]
         show(t, p, numbers, at + 4)
         at += PLAYER
-    found = fill_places(t, numbers, at, places)
+    found = fill_places(t, bodies)
     if found == 0:
         fill_heights(t)
         pack(t)
@@ -213,26 +225,28 @@ def show(t, p, numbers, at):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def fill_places(t, numbers, at, places):  # type: ignore[no-untyped-def]
+def fill_places(t, bodies):  # type: ignore[no-untyped-def]
     """Write where players and objects begin, and what these are, or return what is wrong with that."""
+    at = SPAWN * t.players
     for n in range(t.num_objects):
-        kind = numbers[at + OBJECT * n]
-        if kind >= NUM_OBJECT_TYPES:
+        if not 0 <= bodies[at] < NUM_OBJECT_TYPES:
             return TYPE * PROBLEMS + n
-        x = places[2 * (t.players + n)]
-        y = places[2 * (t.players + n) + 1]
+        kind = int(bodies[at])
+        x = bodies[at + 2]
+        y = bodies[at + 3]
         shape = kind // 3
         if not is_inside(t, x, y, c.HALF[shape, 0], c.HALF[shape, 1]):
             return OBJECT_OUTSIDE * PROBLEMS + n
         if t.tile[int(x), int(y)] == WALL:
             return OBJECT_IN_WALL * PROBLEMS + n
         t.kind[n] = kind
-        t.frozen[n] = numbers[at + OBJECT * n + 1] != 0
+        t.frozen[n] = bodies[at + 1] != 0
         t.place[n, 0] = x
         t.place[n, 1] = y
+        at += OBJECT
     for p in range(t.players):
-        x = places[2 * p]
-        y = places[2 * p + 1]
+        x = bodies[SPAWN * p]
+        y = bodies[SPAWN * p + 1]
         if not is_inside(t, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M):
             return SPAWN_OUTSIDE * PROBLEMS + p
         if t.tile[int(x), int(y)] == WALL:

@@ -22,9 +22,9 @@ from ada_sim.constants import (
     TIMESTEP_S,
     TOUCH_GAP_M,
     TOUCH_SLOP_M,
-    VIEW_ANGLE,
 )
 from ada_sim.engine.bits import lowest
+from ada_sim.engine.charts import POSITION
 from ada_sim.engine.geometry import gap
 from ada_sim.engine.lanes import LANES, beside_line, in_sight, walls_around
 from ada_sim.engine.terrain import FAR, NO_LINE, RAMP_LINES, WALK_LINES, is_shut, line_is_clear, walkable_distance
@@ -32,8 +32,6 @@ from ada_sim.engine.types import TOLD
 from ada_sim.engine.view import crosses_box
 
 f32 = np.float32
-FAN_ANGLES = np.linspace(-VIEW_ANGLE / 2, VIEW_ANGLE / 2, NUM_RANGES)
-FAN = np.stack([np.cos(FAN_ANGLES), np.sin(FAN_ANGLES)], axis=1)
 assert TOLD.fields is not None
 AHEAD_X, AHEAD_Y, AHEAD_Z, DISTANCE2 = (
     int(TOLD.fields[name][1]) for name in ("ahead_x", "ahead_y", "ahead_z", "distance2")
@@ -74,14 +72,10 @@ def tell_ranges(w, t, told, p, row):  # type: ignore[no-untyped-def]
     """
     x = w.position[p, 0]
     y = w.position[p, 1]
-    for n in range(NUM_RANGES):
-        told.fan_cos[n] = w.cos_yaw[p] * FAN[n, 0] - w.sin_yaw[p] * FAN[n, 1]
-        told.fan_sin[n] = w.sin_yaw[p] * FAN[n, 0] + w.cos_yaw[p] * FAN[n, 1]
+    gaze = (w.cos_yaw[p], w.sin_yaw[p])
     side = 4 * t.size
     sets = (WALK_LINES, WALK_LINES + side, WALK_LINES + 2 * side, WALK_LINES + 3 * side)
-    at_ramps = walls_around(t, sets, RAMP_LINES - WALK_LINES, t.size, (x, y), told, FAN_OFFSETS)
-    for n in range(NUM_RANGES):
-        row.ranges[n] = min(told.fan_to_x[n], told.fan_to_y[n], RANGE_LIMIT_M) * (1.0 / DISTANCE_UNIT_M)
+    at_ramps = walls_around(t, sets, RAMP_LINES - WALK_LINES, t.size, (x, y), gaze, told, FAN_OFFSETS, row)
     at_ramps &= (1 << NUM_RANGES) - 1
     while at_ramps:
         n = lowest(at_ramps)
@@ -122,18 +116,13 @@ def tell_objects(w, t, told, p, row):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def look_around(w, told, p, eye):  # type: ignore[no-untyped-def]
     """Return the set of slots that player p feels or has in view; leaves in `told` where they are from its eye."""
-    x = w.position[p, 0]
-    y = w.position[p, 1]
-    for k in range(w.used):
-        told.ahead_x[k] = w.position[k, 0] - x
-        told.ahead_y[k] = w.position[k, 1] - y
-        told.ahead_z[k] = w.position[k, 2] - eye
+    at_eye = (w.position[p, 0], w.position[p, 1], eye)
     seen = 0
     may_hide = 0
     for k in range(0, w.used, LANES):
         at = 8 * k
         offsets = (AHEAD_X + at, AHEAD_Y + at, AHEAD_Z + at, DISTANCE2 + at)
-        found = in_sight(told, offsets, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p])
+        found = in_sight(w, POSITION + 24 * k, at_eye, told, offsets, w.cos_yaw[p], w.sin_yaw[p], w.tan_pitch[p])
         seen |= (found & 0xFF) << k
         may_hide |= (found >> LANES) << k
     told.may_hide = may_hide & w.bodies & ~(1 << p)

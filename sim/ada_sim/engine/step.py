@@ -13,7 +13,8 @@ from ada_sim.engine.gripping import use_hands
 from ada_sim.engine.movement import move_players, settle_players
 from ada_sim.engine.publishing import publish
 from ada_sim.engine.rules import fire_rules
-from ada_sim.engine.types import TASK, WORLD
+from ada_sim.engine.sharing import are_open_again, take_some, tell_done, wait_for
+from ada_sim.engine.types import SIGHT, TASK, WORLD
 
 
 def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.ndarray:
@@ -23,32 +24,35 @@ def _lines(record: np.dtype[np.void], parts: tuple[tuple[str, int], ...]) -> np.
     return np.array(starts, np.int64)
 
 
-HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("beside", 64), ("watch", 256)))
-HOT_IN_TASK = _lines(TASK, (("present", 448), ("around", 384), ("cell", 384), ("sight_lines", 128)))
+HOT_IN_WORLD = _lines(WORLD, (("active", 1070), ("velocity", 192), ("beside", 128), ("watch", 256), ("spent", 128)))
+HOT_IN_SIGHT = _lines(SIGHT, (("objects", 640),))
+HOT_IN_TASK = _lines(
+    TASK, (("present", 448), ("ramp_lines", 256), ("around", 384), ("cell", 384), ("sight_lines", 384))
+)
 
 
 @njit(error_model="numpy")
-def ask_ahead(w, t):  # type: ignore[no-untyped-def]
-    """Let the memory of the next world travel while this one is worked on: a batch is larger than the near caches."""
-    for n in range(len(HOT_IN_WORLD)):
-        prefetch(w, HOT_IN_WORLD[n])
-    for n in range(len(HOT_IN_TASK)):
-        prefetch(t, HOT_IN_TASK[n])
+def ask_ahead(w, t, sight, tick):  # type: ignore[no-untyped-def]
+    """Let the memory of the next world travel while this one is worked on: a batch is larger than the near caches.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, restarts, symbolic):  # type: ignore[no-untyped-def]
-    """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
-
-    Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
-    `told` (a TOLD [1], one a thread) is where a world's step is written down; systems take records, which are single
-    pointers, `rows` of what comes out among them, and never the many arrays of `out`.
+    A part with each tick: a processor asks for a dozen lines at once, and waits if it is to ask for more.
     """
-    one = told[0]
-    for n in range(len(chosen)):
-        if n + 1 < len(chosen):
-            ask_ahead(worlds[chosen[n + 1]], tasks[chosen[n + 1]])
+    for n in range(tick, len(HOT_IN_WORLD), TICKS_PER_TIMESTEP):
+        prefetch(w, HOT_IN_WORLD[n])
+    for n in range(tick, len(HOT_IN_TASK), TICKS_PER_TIMESTEP):
+        prefetch(t, HOT_IN_TASK[n])
+    for n in range(tick, len(HOT_IN_SIGHT), TICKS_PER_TIMESTEP):
+        prefetch(sight, HOT_IN_SIGHT[n])
+
+
+@njit(inline="always", error_model="numpy")
+def advance_some(  # type: ignore[no-untyped-def]
+    worlds, tasks, assigned, one, out, rows, actions, chosen, first, last, restarts, symbolic
+):
+    """Advance the worlds chosen[first] to chosen[last - 1], as `advance` says."""
+    for n in range(first, last):
         b = chosen[n]
+        after = chosen[min(n + 1, last - 1)]
         w = worlds[b]
         t = tasks[b]
         begin_step(w, one)
@@ -57,7 +61,8 @@ def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, restarts,
             for p in range(actions.shape[1]):
                 for group in range(actions.shape[2]):
                     w.action[p, group] = actions[b, p, group]
-            for _ in range(TICKS_PER_TIMESTEP):
+            for tick in range(TICKS_PER_TIMESTEP):
+                ask_ahead(worlds[after], tasks[after], rows.sight[after, 0], tick)
                 move_players(w, t)
                 use_hands(w, t)
                 move_objects(w, t)
@@ -74,6 +79,31 @@ def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, restarts,
                 assigned[b].present = 0
                 begin_trial(w, t)
         publish(w, t, one, out, rows, b, symbolic)
+
+
+# Without numba's runtime: it would count references to the arrays of `out` each time that one is used, atomically.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
+def advance(worlds, tasks, assigned, told, out, rows, actions, chosen, progress, restarts, symbolic, helps):  # type: ignore[no-untyped-def]
+    """Advance the chosen worlds (int64 [N]) by one timestep, or, if `restarts`, end their episodes and start the next.
+
+    Worlds share nothing, so any choice and split of them gives the same bits. One function for both, compiled once.
+    Threads that share a `progress` (PROGRESS [1]) take worlds by turns (`sharing`): one returns when all are done,
+    those that only help when nothing is left and no other step comes soon.
+    `told` (a TOLD [1], one a thread) is where a world's step is written down; systems take records, which are single
+    pointers, `rows` of what comes out among them, and never the many arrays of `out`.
+    """
+    p = progress[0]
+    stays = True
+    while stays:
+        first = take_some(p)
+        while first < len(chosen):
+            last = min(first + p.block, len(chosen))
+            advance_some(worlds, tasks, assigned, told[0], out, rows, actions, chosen, first, last, restarts, symbolic)
+            tell_done(p, last - first)
+            first = take_some(p)
+        stays = helps and are_open_again(p, len(chosen))
+    if not helps:
+        wait_for(p, len(chosen))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

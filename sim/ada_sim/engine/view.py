@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 from numba import njit
 
-from ada_sim.constants import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX, OUTER_RADIUS, VIEW_ANGLE
+from ada_sim.constants import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX, NUM_RANGES, OUTER_RADIUS, VIEW_ANGLE
 
 COS2_HALF_VIEW = math.cos(VIEW_ANGLE / 2) ** 2
+FAN_ANGLES = np.linspace(-VIEW_ANGLE / 2, VIEW_ANGLE / 2, NUM_RANGES)
+FAN = np.stack([np.cos(FAN_ANGLES), np.sin(FAN_ANGLES)], axis=1)  # of the directions of ranges, from the right on
 TAN_HALF_VIEW = math.tan(VIEW_ANGLE / 2)
 TAN_HALF_HEIGHT = TAN_HALF_VIEW * IMAGE_HEIGHT_PX / IMAGE_WIDTH_PX
 WIDEST_RADIUS2 = float((OUTER_RADIUS**2).max()) * 2.0
