@@ -45,7 +45,7 @@ ACTING_BARS = dict(zip(MODELS, (1.3, 1.5, 2.0) if MATRIX_UNITS else (1.1, 1.2, 1
 LEARNING_BARS = dict(zip(MODELS, (1.3, 1.6, 2.2) if MATRIX_UNITS else (1.0, 1.0, 1.0), strict=True))
 MUESLI_BARS = {"6M": 0.4, "23M": 0.4}
 MUESLI_WORLDS = 2
-LEARNING_WORLDS = {"1M": 8, "6M": 8, "23M": 4}
+LEARNING_WORLDS = 8
 TINY = {"tiny": AgentModel(preset="nano", memory=8)}
 LOOP_S = 30.0
 REPROJECT_ONLY = "23M"
@@ -142,7 +142,7 @@ def acting_rows(effort: Effort, size: str, model: AgentModel) -> Iterator[Row]:
 
 def learning_row(effort: Effort, size: str, model: AgentModel) -> Row:
     """Compare updates from unrolls."""
-    timesteps, worlds = (6, 2) if effort.small else (UNROLL, LEARNING_WORLDS[size])
+    timesteps, worlds = (6, 2) if effort.small else (UNROLL, LEARNING_WORLDS)
     algorithm = Algorithm(name="ppo", epochs=1, minibatches=1, unroll=timesteps, worlds=worlds, learning_rate=1e-6)
     network = as_a_worker(network_of(model))
     learners = [Learner(one, algorithm, seed=0) for one in (network, plainly(network, model))]
