@@ -1,8 +1,8 @@
 """`python -m benchmarks.validation [TASK ...]`: our learner beside a published PPO on tasks that others know.
 
 Tasks and their thresholds stand in peers/tasks.py; both sides see the same numbers, choose among the same actions and
-are counted by the same tally. Ours is the agent of the experiments, `nano` with a GRU, on all tasks: a task's numbers
-take the place of `ranges`, but of the quickstart's own (one_try.py) it sees the fields as they are. The peer is
+are counted by the same tally. Ours is the agent of the experiments, `nano`, on all tasks: a task's numbers take the
+place of `ranges`, but of the quickstart's own (one_try.py) it sees the fields as they are. The peer is
 Stable-Baselines3 with its published settings (peers/sb3_ppo.py). A run ends when its task is solved or its frames are
 spent, and leaves one JSON file; what is there already, made with the present settings, is only read.
 """
@@ -48,28 +48,61 @@ class Setting:
     unroll: int
     discount: float
     worlds: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     entropy_weight: float = 0.01
     reward_scale: float = 1.0
-    core: Core = "gru"
+    core: Core = "transformer-xl"
     trace_decay: float = 0.95
-    minibatches: int = 4
+    minibatches: int = 2
     epochs: int = 4
     muesli: dict[str, Any] = field(default_factory=dict)
 
 
 SETTINGS = {
-    "catch": Setting(100_000, unroll=18, discount=0.97),
-    "cartpole": Setting(150_000, unroll=32, discount=0.99, reward_scale=0.1),
-    "tmaze": Setting(400_000, unroll=104, discount=0.98),
-    "doorkey": Setting(300_000, unroll=64, discount=0.99),
+    "catch": Setting(100_000, unroll=18, discount=0.97, learning_rate=2e-3, minibatches=4),
+    # The scale of advantages is remembered long, lest it fall where all goes well and noise be learned from at full
+    # strength. One seed fell without it; another fell with it.
+    "cartpole": Setting(
+        150_000,
+        unroll=32,
+        discount=0.98,
+        worlds=8,
+        epochs=8,
+        entropy_weight=0.0,
+        reward_scale=0.1,
+        trace_decay=0.8,
+        muesli={"variance_decay": 0.9995},
+    ),
+    "tmaze": Setting(400_000, unroll=64, discount=0.99),
+    # Rewards are rare and small, and bins stand 0.2 apart: on a larger scale values are told apart better.
+    "doorkey": Setting(
+        300_000,
+        unroll=128,
+        discount=0.99,
+        worlds=8,
+        learning_rate=2e-3,
+        epochs=8,
+        entropy_weight=0.0,
+        reward_scale=5.0,
+        muesli={"policy_gradient_weight": 6.0},
+    ),
     "memory": Setting(500_000, unroll=64, discount=0.99),
     # As the quickstart's teacher.
     ONE_TRY: Setting(
-        4_000_000, unroll=90, discount=0.95, worlds=256, entropy_weight=0.02, reward_scale=0.1, minibatches=8, epochs=2
+        4_000_000,
+        unroll=90,
+        discount=0.95,
+        worlds=256,
+        learning_rate=2e-3,
+        entropy_weight=0.02,
+        reward_scale=0.1,
+        core="gru",
+        minibatches=8,
+        epochs=2,
+        muesli={"policy_gradient_weight": 6.0},
     ),
 }
-MUESLI = {"samples": 8, "bins": 51, "value_range": 5.0, "policy_gradient_weight": 6.0, "model_stride": 2}
+MUESLI = {"samples": 8, "bins": 51, "value_range": 5.0, "policy_gradient_weight": 3.0, "model_stride": 2}
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,13 @@ def test_the_validations_page_counts_what_was_not_solved_and_names_what_was_not_
     assert "* `tmaze`: our Muesli none, our PPO 2, Stable-Baselines3 none" in text
 
 
+def test_a_peer_that_had_not_solved_a_task_when_its_runs_ended_gives_a_bound() -> None:
+    peers = [run("tmaze", "peer", seed, at) for seed, at in ((1, None), (2, 600), (3, None))]  # None: of 1,000 frames
+    text = "\n".join(validation.section([run("tmaze", "muesli", 1, 400), run("tmaze", "ppo", 1, None), *peers]))
+    assert "| tmaze | 0.9 | our Muesli | 400 | 400 | < 0.40 | 10 |" in text
+    assert "| tmaze | 0.9 | our PPO | > 1,000 | not solved |  | 10 |" in text
+
+
 def test_the_validations_section_takes_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
     page = tmp_path / "results.md"
     page.write_text("# Results\n\n## Before\n\nkept\n\n" + validation.TITLE + "\n\nreplaced\n\n## After\n\nkept too\n")
