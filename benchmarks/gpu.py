@@ -1,7 +1,7 @@
 """`python -m benchmarks.gpu` (`make bench-gpu`): acting and learning on a GPU, beside eager float32 on the same GPU.
 
     acting     eager; bfloat16 by autocast; torch.compile, whose `reduce-overhead` makes CUDA graphs
-    learning   TF32 as workers use it; bfloat16 by autocast
+    learning   TF32 as workers use it; large products in bfloat16
 
 Prints one JSON row a line as `python -m benchmarks` does. Without a GPU it says so and ends with 2.
 """
@@ -15,7 +15,7 @@ import torch
 
 from ada_api.stages import AgentModel, Algorithm
 from ada_trainer import kernels
-from ada_trainer.learner import Learner
+from ada_trainer.learner import Batch, Learner, UpdateReport
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.presets import sizes_of
 from ada_trainer.networks.transformer_xl import TransformerXl
@@ -80,20 +80,23 @@ def learning_rows(size: str, model: AgentModel, device: torch.device, effort: Ef
     algorithm = Algorithm(name="ppo", epochs=1, minibatches=1, unroll=UNROLL, worlds=WORLDS, learning_rate=1e-6)
     learner = Learner(network_of(model).to(device), algorithm, seed=0)
     told = made_up_batch(learner.network, UNROLL, WORLDS)
-
-    def update(precision: str, half: bool) -> None:
-        torch.set_float32_matmul_precision(precision)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            learner.update(told, 0.0)
-        wait(device)
-
-    plain = partial(update, "highest", False)
+    plain = partial(update, learner, told, "highest", torch.float32)
     what = f"tokens/s learning on {name_of(device)}, {size} parameters, unroll {UNROLL}, {WORLDS} worlds"
-    for label, work in (("TF32", partial(update, "high", False)), ("bfloat16", partial(update, "high", True))):
+    for label, products in (("TF32", torch.float32), ("bfloat16", torch.bfloat16)):
+        work = partial(update, learner, told, "high", products)
         work()
         tokens = UNROLL * WORLDS
         rates = by_turns([partial(rate_of, one, tokens, effort.seconds) for one in (work, plain)], effort.repeats)
         yield rate_row("gpu", f"{what}, {label}", *rates, "eager float32", None)
+
+
+def update(learner: Learner, told: Batch, precision: str, products: torch.dtype) -> UpdateReport:
+    """Learn from a batch with this arithmetic, and wait for it."""
+    torch.set_float32_matmul_precision(precision)
+    learner.network.multiply_in(products)
+    report = learner.update(told, 0.0)
+    wait(told.reward.device)
+    return report
 
 
 def wait(device: torch.device) -> None:

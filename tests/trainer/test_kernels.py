@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ada_api.stages import AgentModel, Algorithm
 from ada_trainer import kernels
+from ada_trainer.learner import Learner
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import gpu
@@ -55,9 +57,18 @@ def test_the_benchmark_of_gpus_says_why_it_can_not_run(capsys: pytest.CaptureFix
 
 def test_what_it_measures_acts_and_waits_on_any_device() -> None:
     torch.set_num_threads(1)
-    from ada_api.stages import AgentModel
-
     network = gpu.network_of(AgentModel(preset="nano", memory=8)).requires_grad_(False)
     gpu.acting(network, 2, torch.device("cpu"), half=False)()
     told = gpu.made_up_batch(network, 4, 2)
     assert told.reward.device == network.rest.device and told.roots is None
+
+
+def test_what_it_learns_in_bfloat16_is_rounded() -> None:
+    torch.set_num_threads(1)
+    algorithm = Algorithm(name="ppo", epochs=1, minibatches=1, unroll=4, worlds=2, learning_rate=1e-12)
+    learner = Learner(gpu.network_of(AgentModel(preset="nano", memory=8)), algorithm, seed=0)
+    told = gpu.made_up_batch(learner.network, 4, 2)
+    kinds = (torch.float32, torch.bfloat16, torch.float32)
+    first, rounded, again = (gpu.update(learner, told, "highest", kind).value_loss for kind in kinds)
+    assert again == pytest.approx(first, rel=1e-7) and rounded == pytest.approx(first, rel=1e-2)
+    assert rounded != pytest.approx(first, rel=1e-6)
