@@ -14,6 +14,7 @@ from ada_sim.batch import BatchSim
 from ada_sim.tasks.generator import Generator
 from benchmarks.peer import compare, note, peer_or_none
 from benchmarks.row import Row, cost_row, rate_row
+from benchmarks.simulators import simulators
 from benchmarks.timing import Effort, by_turns, cores, pinned, rate_of, seconds_of
 from benchmarks.two_cores import loops
 from benchmarks.worlds import (
@@ -108,10 +109,17 @@ def symbolic_rows(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
 
 
 def two_cores_rows(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
-    """Compare two threads with one, beside loops that show what two cores of this machine can give."""
+    """Compare two simulators, and two threads of one, with one, beside loops that show what two cores can give."""
     if len(cores()) < 2:
         note("steps on two cores: this machine has one")
         return
+    with (
+        simulators(worlds, cores()[:1], len(tasks.tasks)) as alone,
+        simulators(worlds, cores()[:2], len(tasks.tasks)) as both,
+    ):
+        two, one = by_turns([partial(both, effort.seconds), partial(alone, effort.seconds)], effort.repeats)
+    what = f"symbolic steps/s, {worlds:,} worlds, 2 cores"
+    yield rate_row("simulator", f"{what}, two simulators", two, one, "the same in one, on 1 core", 1.8)
     with pinned(2, effort):
         batches = [Worlds(BatchSim(worlds, environment(), tasks, threads=count)) for count in (1, 2)]
         steps = [replay(batch, random_actions(worlds, 16)) for batch in batches]
@@ -123,10 +131,10 @@ def two_cores_rows(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
         one, two, *rates = by_turns(measures, effort.repeats)
         for batch in batches:
             batch.sim.close()
-    yield rate_row("simulator", f"symbolic steps/s, {worlds:,} worlds, 2 cores", two, one, "the same on 1 core", 1.8)
-    for loop, alone, both in zip(limits, rates[::2], rates[1::2], strict=True):
+    yield rate_row("simulator", f"{what}, two threads of one simulator", two, one, "the same with one thread", 1.8)
+    for loop, single, double in zip(limits, rates[::2], rates[1::2], strict=True):
         what = f"{loop.what}/s, 2 cores: what this machine gives to threads that share nothing"
-        yield rate_row("simulator", what, both, alone, "the same on 1 core")
+        yield rate_row("simulator", what, double, single, "the same on 1 core")
 
 
 def pixel_rows(effort: Effort) -> Iterator[Row]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ada_api.environment import Environment
 from ada_sim import constants as c
-from ada_sim.engine.loading import task_row
+from ada_sim.engine.loading import Listed, listed, load
 from ada_sim.engine.sharing import no_progress, open_worlds
 from ada_sim.engine.step import advance, take_actions
 from ada_sim.engine.types import TASK, TOLD, WORLD, empty_outputs, rows_of
@@ -76,7 +76,7 @@ class BatchSim:
         self.players = environment.players
         self.specification = specification(environment)
         self._source = source
-        self._rows: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lists: OrderedDict[int, Listed] = OrderedDict()
         self._worlds, self._tasks, self._assigned = (_records(num_worlds, kind) for kind in (WORLD, TASK, TASK))
         self._out = empty_outputs(num_worlds, self.players)
         self._out_rows = rows_of(self._out)
@@ -124,12 +124,10 @@ class BatchSim:
         for name, values in (("tasks", tasks), ("trials", trials), ("seeds", seeds)):
             if np.shape(values) != chosen.shape:
                 raise ValueError(f"{name} has shape {np.shape(values)}, must be {chosen.shape} like worlds")
-        for k in np.asarray(trials):
+        for k in np.asarray(trials).tolist():
             if not 1 <= k <= MAX_TRIALS:
                 raise ValueError(f"trials holds {k}, must be 1 to {MAX_TRIALS}")
-        rows = [self._row(int(number)) for number in np.asarray(tasks)]
-        for b, row in zip(chosen, rows, strict=True):
-            self._assigned[b] = row[0]
+        load(self._assigned, chosen, [self._listed(int(number)) for number in np.asarray(tasks).tolist()])
         self._assigned["trials"][chosen] = trials
         self._assigned["seed"][chosen] = seeds
 
@@ -287,23 +285,22 @@ class BatchSim:
 
     def _checked_worlds(self, worlds: np.ndarray) -> np.ndarray:
         chosen = np.asarray(worlds)
-        if chosen.ndim != 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
             raise ValueError(f"worlds are {chosen.dtype} {chosen.shape}, must be integers [N]")
         if chosen.size and (chosen.min() < 0 or chosen.max() >= self.num_worlds):
             raise ValueError(f"worlds holds {chosen.min()} to {chosen.max()}, must be 0 to {self.num_worlds - 1}")
         return np.ascontiguousarray(chosen, np.int64)
 
-    def _row(self, number: int) -> np.ndarray:
-        """Return the task's arrays, remembered for a while: tasks are assigned again and again."""
-        row = self._rows.get(number)
-        if row is None:
-            row = task_row(self._source.task(number), self.players)
-            self._rows[number] = row
-            if len(self._rows) > CACHED_TASKS:
-                self._rows.popitem(last=False)
+    def _listed(self, number: int) -> Listed:
+        """Return the task as numbers, remembered for a while: tasks are assigned again and again."""
+        task = self._lists.get(number)
+        if task is None:
+            task = self._lists[number] = listed(self._source.task(number), self.players)
+            if len(self._lists) > CACHED_TASKS:
+                self._lists.popitem(last=False)
         else:
-            self._rows.move_to_end(number)
-        return row
+            self._lists.move_to_end(number)
+        return task
 
 
 def _records(count: int, kind: np.dtype[np.void]) -> np.ndarray:

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from ada_api.environment import Environment
-from ada_sim.engine.loading import task_row
+from ada_sim.engine.loading import listed, load
+from ada_sim.engine.types import TASK
 from ada_sim.tasks.encoding import encode
 from ada_sim.tasks.source import TaskSource
 from ada_sim.tasks.task import Hiding, InitialObject, Predicate, ProductionRule, Relation
 
 CUBE, PLAYER_2 = 3, 13
+
+
+def task_row(task, players):
+    """Return the task as one record [1]."""
+    record = np.zeros(1, TASK)
+    load(record, np.zeros(1, np.int64), [listed(task, players)])
+    return record
 
 
 @pytest.fixture
@@ -125,3 +133,32 @@ def test_an_object_inside_a_wall_is_named(task):
     )
     with pytest.raises(ValueError, match=r"objects\[\d+\] at \(3.5, 3.5\) is inside a wall"):
         task_row(wrong, 1)
+
+
+def test_of_several_tasks_the_wrong_one_is_named_and_no_record_has_changed(task):
+    records = np.zeros(3, TASK)
+    load(records, np.array([2]), [listed(task, 1)])
+    before = records.copy()
+    named = replace(task, name="mine", game=replace(task.game, rules=(rule(first=99),)))
+    with pytest.raises(ValueError, match=r"task 'mine': game.rules\[0\].condition: argument 99"):
+        load(records, np.array([0, 2]), [listed(task, 1), listed(named, 1)])
+    assert records.tobytes() == before.tobytes()
+
+
+def test_a_record_keeps_nothing_of_the_task_before():
+    source, rng = TaskSource(Environment()), np.random.default_rng(1)
+    tasks = [listed(source.task(source.draw(rng, held_out=False)), 1) for _ in range(20)]
+    records, places = np.zeros(1, TASK), np.zeros(1, np.int64)
+    for one in tasks:
+        load(records, places, [one])
+        assert records.tobytes() == task_row(one.task, 1).tobytes()
+
+
+def test_several_tasks_are_loaded_as_one_by_one():
+    source, rng = TaskSource(Environment(players=2)), np.random.default_rng(2)
+    tasks = [listed(source.task(source.draw(rng, held_out=False)), 2) for _ in range(20)]
+    records, places = np.zeros(30, TASK), rng.permutation(30)[:20]
+    load(records, places, tasks)
+    for place, one in zip(places, tasks, strict=True):
+        assert records[place].tobytes() == task_row(one.task, 2)[0].tobytes()
+    assert not records["present"][np.setdiff1d(np.arange(30), places)].any()

@@ -1,18 +1,19 @@
-"""A task becomes a row of arrays, checked on the way.
+"""Tasks become rows of arrays, checked on the way.
 
-Python only lists what the task's objects hold, as numbers; one compiled call checks them and writes the record.
-A task is loaded for each episode, so this is part of what a step costs.
+Python only lists what a task's objects hold, as numbers; one compiled call checks those of all tasks, another writes
+their records. A task is loaded for each episode, so this is part of what a step costs.
 """
 
 from array import array
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from ada_sim import constants as c
 from ada_sim.engine.packing import pack
-from ada_sim.engine.types import TASK
 from ada_sim.tasks.encoding import (
     NEGATED_HIDDEN,
     NEGATED_NO,
@@ -42,8 +43,8 @@ ABOVE_LEVEL_M = np.zeros(len(Tile))  # the surface of each Tile, without a ramp'
 ABOVE_LEVEL_M[Tile.WALL], ABOVE_LEVEL_M[Tile.PIT] = c.WALL_HEIGHT_M, -c.PIT_DEPTH_M
 WALL = int(Tile.WALL)
 
-# The small numbers of a task, in order: `HEAD`, those of each rule, each player.
-HEAD = 4  # players, size, rules, objects
+# The small numbers of a task, in order: `HEAD`, those of each rule, each player; tiles and levels of its world.
+HEAD = 6  # players, size, rules, objects; timesteps of a trial in two parts
 RULE = 5  # relation, first, second, negated, how many spawns; those follow
 PLAYER = (
     4 + 2 * (PLAYER_1 + c.MAX_PLAYERS) + MAX_RULES
@@ -64,51 +65,68 @@ PLAIN = tuple(
 )
 PLAINLY = np.array(PLAIN, np.int64)  # the goal hides nothing
 
-# What can be wrong, as `fill_row` tells: kind * PROBLEMS + index; 0 if nothing is.
+predicate_numbers = attrgetter("relation", "first", "second", "negated")
+object_numbers = attrgetter("type", "frozen", "x", "y")
+
+# What can be wrong, as `first_problem` tells: (task * KINDS + kind) * PROBLEMS + index; 0 if nothing is.
 CONDITION, SPAWNS, GOAL, TYPE, OBJECT_OUTSIDE, OBJECT_IN_WALL, SPAWN_OUTSIDE, SPAWN_IN_WALL = range(1, 9)
-PROBLEMS = 64
+KINDS, PROBLEMS = 16, 64
 
 
-def task_row(task: Task, players: int) -> np.ndarray:
-    """Return the task as one TASK record [1], its episode's trials and seed still unset.
+class Listed(NamedTuple):
+    """A task as numbers."""
+
+    task: Task
+    players: int
+    numbers: bytes  # uint8, as `numbers_of` lists them
+    bodies: bytes  # float64, as `bodies_of` lists them
+
+
+def listed(task: Task, players: int) -> Listed:
+    """Return the task as numbers; raises ValueError if it has more or less of something than the simulator holds."""
+    check_counts(task, players)
+    return Listed(task, players, numbers_of(task, players), bodies_of(task, players))
+
+
+def load(records: np.ndarray, places: np.ndarray, tasks: Sequence[Listed]) -> None:
+    """Write tasks to these places (int64 [N]) of `records` (TASK [B]); trials and seed of their episodes are left 0.
 
     Raises:
-        ValueError: the task breaks a limit of the simulator; says which.
+        ValueError: a task breaks a limit of the simulator; says which. No record has changed.
     """
-    check_counts(task, players)
-    size = task.world.size
-    rows = np.zeros(1, TASK)
-    rows["tile"][0, :size, :size] = task.world.tiles
-    rows["top"][0, :size, :size] = task.world.levels  # to be heights when the record is filled
-    found = fill_row(rows, task.trial_timesteps, numbers_of(task, players), bodies_of(task, players))
+    if not tasks:
+        return
+    numbers = np.frombuffer(b"".join([one.numbers for one in tasks]), np.uint8)
+    bodies = np.frombuffer(b"".join([one.bodies for one in tasks]), np.float64)
+    found = first_problem(numbers, bodies, len(tasks))
     if found:
-        raise ValueError(f"{name_of(task)}: {problem(task, players, *divmod(found, PROBLEMS))}")
-    return rows
+        rest, index = divmod(found, PROBLEMS)
+        n, kind = divmod(rest, KINDS)
+        task = tasks[n].task
+        raise ValueError(f"{name_of(task)}: {problem(task, tasks[n].players, kind, index)}")
+    write_rows(records, records.view(np.uint8).reshape(len(records), -1), places, numbers, bodies)
 
 
-def numbers_of(task: Task, players: int) -> np.ndarray:
-    """Return the task's small numbers, uint8, in the order that `fill_row` reads them; `NO_NUMBER` for what is none."""
-    game = task.game
-    numbers = [players, task.world.size, len(game.rules), len(task.objects)]
+def numbers_of(task: Task, players: int) -> bytes:
+    """Return the task's small numbers as the compiled functions read them; `NO_NUMBER` for what is none."""
+    game, world = task.game, task.world
+    numbers = [players, world.size, len(game.rules), len(task.objects), *divmod(task.trial_timesteps, 256)]
     for rule in game.rules:
-        condition, spawns = rule.condition, rule.spawns
-        numbers += (
-            condition.relation,
-            condition.first,
-            condition.second,
-            condition.negated,
-            len(spawns),
-            *spawns,
-        )
-    for player, (goal, hiding) in enumerate(zip(game.goals[:players], game.hidings[:players], strict=True)):
-        numbers += (goal.relation, goal.first, goal.second, goal.negated)
+        numbers += predicate_numbers(rule.condition)
+        numbers.append(len(rule.spawns))
+        numbers += rule.spawns
+    for player in range(players):
+        hiding = game.hidings[player]
+        numbers += predicate_numbers(game.goals[player])
         numbers += shown_as(player, hiding)
         numbers += hiding_of_rules(hiding)
     try:
-        listed = bytes(numbers)
+        small = bytes(numbers)
     except ValueError:
-        listed = bytes(number if 0 <= number < NO_NUMBER else NO_NUMBER for number in numbers)
-    return np.frombuffer(listed, np.uint8)
+        small = bytes(number if 0 <= number < NO_NUMBER else NO_NUMBER for number in numbers)
+    return (
+        small + world.tiles.astype(np.uint8, copy=False).tobytes() + world.levels.astype(np.int8, copy=False).tobytes()
+    )
 
 
 def shown_as(player: int, hiding: Hiding) -> Sequence[int]:
@@ -130,66 +148,141 @@ def hiding_of_rules(hiding: Hiding) -> Sequence[int]:
     return [hidden.get(r, 0) for r in range(MAX_RULES)]
 
 
-def bodies_of(task: Task, players: int) -> np.ndarray:
-    """Return where players and objects begin and what the objects are, float64, as `fill_places` reads it."""
+def bodies_of(task: Task, players: int) -> bytes:
+    """Return where players and objects begin and what the objects are, float64, as `write_places` reads it."""
     bodies = [along for spawn in task.spawns[:players] for along in spawn]
     for item in task.objects:
-        bodies += (item.type, item.frozen, item.x, item.y)
-    return np.frombuffer(array("d", bodies), np.float64)
+        bodies += object_numbers(item)
+    return array("d", bodies).tobytes()
 
 
 @njit(cache=True, error_model="numpy")
-def fill_row(rows, trial_timesteps, numbers, bodies):  # type: ignore[no-untyped-def]
-    """Write the one record of `rows`, whose tiles and levels are in place, or return what is wrong with the task.
+def first_problem(numbers, bodies, count):  # type: ignore[no-untyped-def]
+    """Return what is wrong with the first task of which anything is, or 0.
 
     Args:
-        rows: TASK [1].
-        numbers: uint8, as `numbers_of` lists them.
-        bodies: float64, as `bodies_of` lists them.
+        numbers: uint8, of `count` tasks one after the other, as `numbers_of` lists them.
+        bodies: float64, likewise, as `bodies_of` lists them.
     """
-    t = rows[0]
-    t.present = 1
-    t.players = numbers[0]
-    t.size = numbers[1]
-    t.num_rules = numbers[2]
-    t.num_objects = numbers[3]
-    t.trial_timesteps = trial_timesteps
-    at = HEAD
-    for r in range(MAX_RULES):
-        for field in range(t.rule.shape[1]):
-            t.rule[r, field] = -1
-    entities = PLAYER_1 + t.players
-    for r in range(t.num_rules):
-        if not are_known(numbers, at + 1, entities):
-            return CONDITION * PROBLEMS + r
-        if numbers[at + 4] > MAX_SPAWNS:
-            return SPAWNS * PROBLEMS + r
-        for field in range(4):
-            t.rule[r, field] = numbers[at + field]
-        for n in range(numbers[at + 4]):
-            kind = numbers[at + RULE + n]
-            if kind >= NUM_OBJECT_TYPES:
-                return SPAWNS * PROBLEMS + r
-            t.rule[r, 4 + n] = kind
-        at += RULE + numbers[at + 4]
-    for p in range(t.players):
-        if not are_known(numbers, at + 1, entities):
-            return GOAL * PROBLEMS + p
-        for field in range(4):
-            t.goal[p, field] = numbers[at + field]
-        show(t, p, numbers, at + 4)
-        at += PLAYER
-    found = fill_places(t, bodies)
-    if found == 0:
-        fill_heights(t)
+    at = 0
+    body = 0
+    for n in range(count):
+        head = at
+        found, at = wrong_numbers(numbers, head)
+        if found == 0:
+            found = wrong_places(numbers, head, at, bodies, body)
+        if found != 0:
+            return n * KINDS * PROBLEMS + found
+        at += 2 * numbers[head + 1] * np.int64(numbers[head + 1])  # tiles and levels
+        body += SPAWN * numbers[head] + OBJECT * numbers[head + 3]
+    return 0
+
+
+@njit(cache=True, error_model="numpy")
+def write_rows(records, raw, places, numbers, bodies):  # type: ignore[no-untyped-def]
+    """Write records; nothing is wrong with the tasks.
+
+    Args:
+        records: TASK [B].
+        raw: the same memory as uint8 [B, bytes].
+        places: int64 [N].
+        numbers: uint8, of N tasks one after the other, as `numbers_of` lists them.
+        bodies: float64, likewise, as `bodies_of` lists them.
+    """
+    at = 0
+    body = 0
+    for b in places:
+        raw[b] = 0
+        t = records[b]
+        t.present = 1
+        t.players = numbers[at]
+        t.size = numbers[at + 1]
+        t.num_rules = numbers[at + 2]
+        t.num_objects = numbers[at + 3]
+        t.trial_timesteps = 256 * numbers[at + 4] + numbers[at + 5]
+        at += HEAD
+        at = write_rules(t, numbers, at)
+        for p in range(t.players):
+            for field in range(4):
+                t.goal[p, field] = numbers[at + field]
+            show(t, p, numbers, at + 4)
+            at += PLAYER
+        body = write_places(t, bodies, body)
+        at = write_world(t, numbers, at)
         pack(t)
-    return found
+
+
+@njit(error_model="numpy")
+def wrong_numbers(numbers, at):  # type: ignore[no-untyped-def]
+    """Return what is wrong with rules and goals of the task that begins at `at`, or 0, and where its world begins."""
+    players = numbers[at]
+    rules = numbers[at + 2]
+    entities = PLAYER_1 + players
+    at += HEAD
+    for r in range(rules):
+        if not are_known(numbers, at + 1, entities):
+            return CONDITION * PROBLEMS + r, at
+        spawns = numbers[at + 4]
+        if spawns > MAX_SPAWNS:
+            return SPAWNS * PROBLEMS + r, at
+        for n in range(spawns):
+            if numbers[at + RULE + n] >= NUM_OBJECT_TYPES:
+                return SPAWNS * PROBLEMS + r, at
+        at += RULE + spawns
+    for p in range(players):
+        if not are_known(numbers, at + 1, entities):
+            return GOAL * PROBLEMS + p, at
+        at += PLAYER
+    return 0, at
 
 
 @njit(error_model="numpy")
 def are_known(numbers, at, entities):  # type: ignore[no-untyped-def]
     """Say whether the two arguments of a predicate are object types or players of the task."""
     return numbers[at] < entities and numbers[at + 1] < entities
+
+
+@njit(error_model="numpy")
+def wrong_places(numbers, head, world, bodies, body):  # type: ignore[no-untyped-def]
+    """Return what is wrong with objects and spawns, or 0; the task's numbers begin at `head`, its tiles at `world`."""
+    players = numbers[head]
+    size = numbers[head + 1]
+    at = body + SPAWN * players
+    for n in range(numbers[head + 3]):
+        if not 0 <= bodies[at] < NUM_OBJECT_TYPES:
+            return TYPE * PROBLEMS + n
+        shape = int(bodies[at]) // 3
+        x = bodies[at + 2]
+        y = bodies[at + 3]
+        if not is_inside(size, x, y, c.HALF[shape, 0], c.HALF[shape, 1]):
+            return OBJECT_OUTSIDE * PROBLEMS + n
+        if numbers[world + int(x) * size + int(y)] == WALL:
+            return OBJECT_IN_WALL * PROBLEMS + n
+        at += OBJECT
+    for p in range(players):
+        x = bodies[body + SPAWN * p]
+        y = bodies[body + SPAWN * p + 1]
+        if not is_inside(size, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M):
+            return SPAWN_OUTSIDE * PROBLEMS + p
+        if numbers[world + int(x) * size + int(y)] == WALL:
+            return SPAWN_IN_WALL * PROBLEMS + p
+    return 0
+
+
+@njit(error_model="numpy")
+def write_rules(t, numbers, at):  # type: ignore[no-untyped-def]
+    """Write the rules, whose numbers begin at `at`; return where they end."""
+    for r in range(MAX_RULES):
+        for field in range(t.rule.shape[1]):
+            t.rule[r, field] = -1
+    for r in range(t.num_rules):
+        for field in range(4):
+            t.rule[r, field] = numbers[at + field]
+        spawns = numbers[at + 4]
+        for n in range(spawns):
+            t.rule[r, 4 + n] = numbers[at + RULE + n]
+        at += RULE + spawns
+    return at
 
 
 @njit(error_model="numpy")
@@ -225,59 +318,49 @@ def show(t, p, numbers, at):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def fill_places(t, bodies):  # type: ignore[no-untyped-def]
-    """Write where players and objects begin, and what these are, or return what is wrong with that."""
-    at = SPAWN * t.players
-    for n in range(t.num_objects):
-        if not 0 <= bodies[at] < NUM_OBJECT_TYPES:
-            return TYPE * PROBLEMS + n
-        kind = int(bodies[at])
-        x = bodies[at + 2]
-        y = bodies[at + 3]
-        shape = kind // 3
-        if not is_inside(t, x, y, c.HALF[shape, 0], c.HALF[shape, 1]):
-            return OBJECT_OUTSIDE * PROBLEMS + n
-        if t.tile[int(x), int(y)] == WALL:
-            return OBJECT_IN_WALL * PROBLEMS + n
-        t.kind[n] = kind
-        t.frozen[n] = bodies[at + 1] != 0
-        t.place[n, 0] = x
-        t.place[n, 1] = y
-        at += OBJECT
+def write_places(t, bodies, at):  # type: ignore[no-untyped-def]
+    """Write where players and objects begin, and what these are; return where the task's bodies end."""
     for p in range(t.players):
-        x = bodies[SPAWN * p]
-        y = bodies[SPAWN * p + 1]
-        if not is_inside(t, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M):
-            return SPAWN_OUTSIDE * PROBLEMS + p
-        if t.tile[int(x), int(y)] == WALL:
-            return SPAWN_IN_WALL * PROBLEMS + p
-        t.spawn[p, 0] = x
-        t.spawn[p, 1] = y
-    return 0
+        t.spawn[p, 0] = bodies[at]
+        t.spawn[p, 1] = bodies[at + 1]
+        at += SPAWN
+    for n in range(t.num_objects):
+        t.kind[n] = int(bodies[at])
+        t.frozen[n] = bodies[at + 1] != 0
+        t.place[n, 0] = bodies[at + 2]
+        t.place[n, 1] = bodies[at + 3]
+        at += OBJECT
+    return at
 
 
 @njit(error_model="numpy")
-def is_inside(t, x, y, half_x, half_y):  # type: ignore[no-untyped-def]
+def is_inside(size, x, y, half_x, half_y):  # type: ignore[no-untyped-def]
     """Say whether a body at (x, y) fits between the border walls."""
-    return (1 + half_x <= x <= t.size - 1 - half_x) and (1 + half_y <= y <= t.size - 1 - half_y)
+    return (1 + half_x <= x <= size - 1 - half_x) and (1 + half_y <= y <= size - 1 - half_y)
 
 
 @njit(error_model="numpy")
-def fill_heights(t):  # type: ignore[no-untyped-def]
-    """Turn levels into heights of surfaces; the outermost tiles become walls that nothing gets over, as all beyond."""
+def write_world(t, numbers, at):  # type: ignore[no-untyped-def]
+    """Write tiles and heights; the outermost tiles become walls that nothing gets over, as all beyond.
+
+    The tiles' numbers begin at `at`, those of the levels follow; returns where they end.
+    """
     last = t.size - 1
-    highest = t.top[0, 0]
-    for i in range(t.size):
-        for j in range(t.size):
-            highest = max(highest, t.top[i, j])
+    tiles = t.size * t.size
+    highest = 0
+    for n in range(tiles):
+        highest = max(highest, numbers[at + tiles + n])
     border = highest * c.LEVEL_HEIGHT_M + c.BORDER_HEIGHT_M
     for i in range(MAX_WORLD_SIZE):
         for j in range(MAX_WORLD_SIZE):
             if 0 < i < last and 0 < j < last:
-                t.top[i, j] = t.top[i, j] * c.LEVEL_HEIGHT_M + ABOVE_LEVEL_M[t.tile[i, j]]
+                tile = numbers[at + i * t.size + j]
+                t.tile[i, j] = tile
+                t.top[i, j] = numbers[at + tiles + i * t.size + j] * c.LEVEL_HEIGHT_M + ABOVE_LEVEL_M[tile]
             else:
                 t.tile[i, j] = WALL
                 t.top[i, j] = border
+    return at + 2 * tiles
 
 
 def check_counts(task: Task, players: int) -> None:
@@ -306,7 +389,7 @@ def name_of(task: Task) -> str:
 
 
 def problem(task: Task, players: int, kind: int, index: int) -> str:
-    """Say what `fill_row` found: field, value and limit."""
+    """Say what `first_problem` found: field, value and limit."""
     inside = f"not inside the border walls of a world of size {task.world.size}"
     if kind == CONDITION:
         return f"game.rules[{index}].condition: {unknown(task.game.rules[index].condition, players)}"
