@@ -43,7 +43,7 @@ class Tile(IntEnum):
     PIT = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Predicate:
     """`relation(first, second)`, or its negation; the arguments are entities."""
 
@@ -53,7 +53,7 @@ class Predicate:
     negated: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProductionRule:
     """When `condition` becomes true its objects vanish and `spawns` (object types, at most MAX_SPAWNS) appear."""
 
@@ -61,7 +61,7 @@ class ProductionRule:
     spawns: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Hiding:
     """What one player is not shown of the rules; the goal is never hidden (AdA, section "Environment")."""
 
@@ -70,7 +70,7 @@ class Hiding:
     predicates: tuple[int, ...] = ()  # indices of rules whose predicate is masked, numbered by position
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Game:
     """One goal and one hiding a player, and the production rules they share."""
 
@@ -79,7 +79,7 @@ class Game:
     hidings: tuple[Hiding, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class World:
     """Static topology. `tiles` is uint8 [size, size] of Tile, `levels` int8 [size, size]; index [i, j] = (x, y)."""
 
@@ -92,7 +92,7 @@ class World:
         return int(self.tiles.shape[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InitialObject:
     """An object as every trial of the task begins with it."""
 
@@ -102,7 +102,7 @@ class InitialObject:
     frozen: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """Everything that is the same in each trial of an episode; only the players' yaw is drawn anew."""
 
