@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import torch
@@ -89,7 +90,7 @@ SETTINGS = {
     "memory": Setting(500_000, unroll=64, discount=0.99),
     # As the quickstart's teacher.
     ONE_TRY: Setting(
-        4_000_000,
+        7_000_000,
         unroll=90,
         discount=0.95,
         worlds=256,
@@ -202,15 +203,26 @@ def run_peer(task: str, seed: int, frames: int) -> Run:
     if task == ONE_TRY:
         command += [sys.executable, "-m", "benchmarks.one_try"]
     began = _children_s()
-    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    lines = [line.split() for line in process.stdout.splitlines() if line.startswith(("at ", "solved ", "unsolved "))]
-    if process.returncode or not lines:
-        raise PeerUnavailableError(f"sb3_ppo.py {task}: {process.stderr.strip()[-300:]}")
+    with (
+        TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT) as process,
+    ):
+        assert process.stdout is not None
+        lines = [told(line) for line in process.stdout if line.startswith(("at ", "solved ", "unsolved "))]
+        if process.wait() or not lines:
+            errors.seek(0)
+            raise PeerUnavailableError(f"sb3_ppo.py {task}: {errors.read().strip()[-300:]}")
     points = [(int(at), float(mean)) for word, at, *rest in lines if word == "at" for mean in rest]
     curve = points[:: max(1, len(points) // POINTS)]
     word, at = lines[-1]
     solved = int(at) if word == "solved" else None
     return Run(task, "peer", seed, int(at), solved, curve, _children_s() - began, PUBLISHED)
+
+
+def told(line: str) -> list[str]:
+    """Return the words of a line, and show it: the peer may be at work for an hour."""
+    print(line, end="", file=sys.stderr, flush=True)
+    return line.split()
 
 
 def _children_s() -> float:

@@ -245,7 +245,8 @@ def serve(task: Task, worlds: int) -> None:
     Prints `ready NUMBERS ACTIONS BEST`, then for each B bytes of actions writes the step as float32: [B, numbers] to
     look at, [B, numbers] last seen, reward, ended and cut, [B] each. The first observation comes unasked.
     """
-    out = sys.stdout.buffer
+    # Buffered even where Python's own is not: a raw write may write less than it is told.
+    out = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115  # for as long as the process lives
     out.write(f"ready {task.numbers} {task.actions} {task.best}\n".encode())
     out.write(task.look().astype(np.float32).tobytes())
     out.flush()

@@ -1,5 +1,7 @@
 """The generated pool: solvable, like AdA's in twelve figures, rebuilt from numbers, split from the held-out pool."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from ada_api.environment import Environment, GameRanges, IntRange, TaskPool, Wor
 from ada_sim.tasks.counting import distinct_games, distinct_tasks, distinct_worlds
 from ada_sim.tasks.generator import GeneratedTask, Generator
 from ada_sim.tasks.metrics import METRICS, PAPER_MEANS, metrics_of, productive_rules, shortest_plan
+from ada_sim.tasks.numbers import numbers_of
 from ada_sim.tasks.source import TaskSource
 from ada_sim.tasks.task import (
     MAX_RULES,
@@ -268,3 +271,12 @@ def test_worlds_too_small_for_their_games_are_refused() -> None:
     with pytest.raises(ValueError, match="has room for what its game needs: allow larger worlds"):
         for number in range(20):
             generator.task(number)
+
+
+@pytest.mark.parametrize("players", [1, 2])
+def test_a_generated_task_brings_the_numbers_that_its_objects_hold(players):
+    source, rng = TaskSource(Environment(players=players)), np.random.default_rng(3)
+    for _ in range(300):
+        task = source.task(source.draw(rng, held_out=False))
+        assert task.numbers == numbers_of(task, players)
+    assert dataclasses.replace(task, name="another").numbers is None

@@ -1,12 +1,10 @@
 """Tasks become rows of arrays, checked on the way.
 
-Python only lists what a task's objects hold, as numbers; one compiled call checks those of all tasks, another writes
-their records. A task is loaded for each episode, so this is part of what a step costs.
+What a task's objects hold is there as plain numbers (`tasks.numbers`); one compiled call checks those of all tasks,
+another writes their records. A task is loaded for each episode, so this is part of what a step costs.
 """
 
-from array import array
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -18,22 +16,20 @@ from ada_sim.tasks.encoding import (
     NEGATED_HIDDEN,
     NEGATED_NO,
     NEGATED_YES,
-    NOTHING_HIDDEN,
     PREDICATE_FIELDS,
     PREDICATE_FIRST,
     PREDICATE_HIDDEN_FIRST,
     PREDICATE_HIDDEN_RULE,
-    SHAPE_HIDDEN_FIRST,
     TRIGGERS,
-    entities_shown,
 )
+from ada_sim.tasks.numbers import HEAD, HIDDEN_RULE, OBJECT, PLACE, PLAINLY, PLAYER, RULE_HEAD, SHOWN, numbers_of
 from ada_sim.tasks.task import (
     MAX_RULES,
     MAX_SPAWNS,
     MAX_WORLD_SIZE,
     NUM_OBJECT_TYPES,
     PLAYER_1,
-    Hiding,
+    Numbers,
     Predicate,
     Task,
     Tile,
@@ -42,31 +38,7 @@ from ada_sim.tasks.task import (
 ABOVE_LEVEL_M = np.zeros(len(Tile))  # the surface of each Tile, without a ramp's rise
 ABOVE_LEVEL_M[Tile.WALL], ABOVE_LEVEL_M[Tile.PIT] = c.WALL_HEIGHT_M, -c.PIT_DEPTH_M
 WALL = int(Tile.WALL)
-
-# The small numbers of a task, in order: `HEAD`, those of each rule, each player; tiles and levels of its world.
-HEAD = 6  # players, size, rules, objects; timesteps of a trial in two parts
-RULE = 5  # relation, first, second, negated, how many spawns; those follow
-PLAYER = (
-    4 + 2 * (PLAYER_1 + c.MAX_PLAYERS) + MAX_RULES
-)  # goal; shape and colour each entity is shown as; hiding of rules
-# Its bodies, in order: those of each player, each object.
-SPAWN = 2  # x, y
-OBJECT = 4  # type, frozen, x, y
-NO_NUMBER = 255  # larger than any that is right
-HIDDEN_RULE = 254  # of a rule's hiding: as a whole; else 0 for nothing, n for hidden predicate n - 1
-_NO_HIDING = [0] * MAX_RULES
 _SPAWNS_AT = TRIGGERS * PREDICATE_FIELDS  # of a rule as it is shown
-
-
-# Shape and colour that each player is shown of each entity where nothing is hidden.
-PLAIN = tuple(
-    tuple(number for pair in entities_shown(player, NOTHING_HIDDEN) for number in pair)
-    for player in range(c.MAX_PLAYERS)
-)
-PLAINLY = np.array(PLAIN, np.int64)  # the goal hides nothing
-
-predicate_numbers = attrgetter("relation", "first", "second", "negated")
-object_numbers = attrgetter("type", "frozen", "x", "y")
 
 # What can be wrong, as `first_problem` tells: (task * KINDS + kind) * PROBLEMS + index; 0 if nothing is.
 CONDITION, SPAWNS, GOAL, TYPE, OBJECT_OUTSIDE, OBJECT_IN_WALL, SPAWN_OUTSIDE, SPAWN_IN_WALL = range(1, 9)
@@ -74,18 +46,20 @@ KINDS, PROBLEMS = 16, 64
 
 
 class Listed(NamedTuple):
-    """A task as numbers."""
+    """A task and its numbers."""
 
     task: Task
     players: int
-    numbers: bytes  # uint8, as `numbers_of` lists them
-    bodies: bytes  # float64, as `bodies_of` lists them
+    numbers: Numbers
 
 
 def listed(task: Task, players: int) -> Listed:
-    """Return the task as numbers; raises ValueError if it has more or less of something than the simulator holds."""
-    check_counts(task, players)
-    return Listed(task, players, numbers_of(task, players), bodies_of(task, players))
+    """Return the task with its numbers; raises ValueError if it has more of something than the simulator holds."""
+    numbers = task.numbers
+    if numbers is None or numbers.small[0] != players:
+        check_counts(task, players)
+        numbers = numbers_of(task, players)
+    return Listed(task, players, numbers)
 
 
 def load(records: np.ndarray, places: np.ndarray, tasks: Sequence[Listed]) -> None:
@@ -96,8 +70,8 @@ def load(records: np.ndarray, places: np.ndarray, tasks: Sequence[Listed]) -> No
     """
     if not tasks:
         return
-    numbers = np.frombuffer(b"".join([one.numbers for one in tasks]), np.uint8)
-    bodies = np.frombuffer(b"".join([one.bodies for one in tasks]), np.float64)
+    numbers = np.frombuffer(b"".join([one.numbers.small for one in tasks]), np.uint8)
+    bodies = np.frombuffer(b"".join([one.numbers.bodies for one in tasks]), np.float64)
     found = first_problem(numbers, bodies, len(tasks))
     if found:
         rest, index = divmod(found, PROBLEMS)
@@ -107,62 +81,13 @@ def load(records: np.ndarray, places: np.ndarray, tasks: Sequence[Listed]) -> No
     write_rows(records, records.view(np.uint8).reshape(len(records), -1), places, numbers, bodies)
 
 
-def numbers_of(task: Task, players: int) -> bytes:
-    """Return the task's small numbers as the compiled functions read them; `NO_NUMBER` for what is none."""
-    game, world = task.game, task.world
-    numbers = [players, world.size, len(game.rules), len(task.objects), *divmod(task.trial_timesteps, 256)]
-    for rule in game.rules:
-        numbers += predicate_numbers(rule.condition)
-        numbers.append(len(rule.spawns))
-        numbers += rule.spawns
-    for player in range(players):
-        hiding = game.hidings[player]
-        numbers += predicate_numbers(game.goals[player])
-        numbers += shown_as(player, hiding)
-        numbers += hiding_of_rules(hiding)
-    try:
-        small = bytes(numbers)
-    except ValueError:
-        small = bytes(number if 0 <= number < NO_NUMBER else NO_NUMBER for number in numbers)
-    return (
-        small + world.tiles.astype(np.uint8, copy=False).tobytes() + world.levels.astype(np.int8, copy=False).tobytes()
-    )
-
-
-def shown_as(player: int, hiding: Hiding) -> Sequence[int]:
-    """Return shape and colour as which each entity is shown in rules: `encoding.entities_shown`, in one row."""
-    if not hiding.objects:
-        return PLAIN[player]
-    shown = list(PLAIN[player])
-    for number, hidden in enumerate(hiding.objects):
-        shown[2 * hidden : 2 * hidden + 2] = SHAPE_HIDDEN_FIRST + number, 0
-    return shown
-
-
-def hiding_of_rules(hiding: Hiding) -> Sequence[int]:
-    """Return what is hidden of each rule: see `HIDDEN_RULE`."""
-    if not hiding.rules and not hiding.predicates:
-        return _NO_HIDING
-    hidden = dict(zip(hiding.predicates, range(1, MAX_RULES + 1), strict=False))
-    hidden.update(dict.fromkeys(hiding.rules, HIDDEN_RULE))
-    return [hidden.get(r, 0) for r in range(MAX_RULES)]
-
-
-def bodies_of(task: Task, players: int) -> bytes:
-    """Return where players and objects begin and what the objects are, float64, as `write_places` reads it."""
-    bodies = [along for spawn in task.spawns[:players] for along in spawn]
-    for item in task.objects:
-        bodies += object_numbers(item)
-    return array("d", bodies).tobytes()
-
-
 @njit(cache=True, error_model="numpy")
 def first_problem(numbers, bodies, count):  # type: ignore[no-untyped-def]
     """Return what is wrong with the first task of which anything is, or 0.
 
     Args:
-        numbers: uint8, of `count` tasks one after the other, as `numbers_of` lists them.
-        bodies: float64, likewise, as `bodies_of` lists them.
+        numbers: uint8, `small` of `count` tasks, one after the other (`tasks.numbers`).
+        bodies: float64, likewise.
     """
     at = 0
     body = 0
@@ -174,7 +99,7 @@ def first_problem(numbers, bodies, count):  # type: ignore[no-untyped-def]
         if found != 0:
             return n * KINDS * PROBLEMS + found
         at += 2 * numbers[head + 1] * np.int64(numbers[head + 1])  # tiles and levels
-        body += SPAWN * numbers[head] + OBJECT * numbers[head + 3]
+        body += PLACE * numbers[head] + OBJECT * numbers[head + 3]
     return 0
 
 
@@ -186,8 +111,8 @@ def write_rows(records, raw, places, numbers, bodies):  # type: ignore[no-untype
         records: TASK [B].
         raw: the same memory as uint8 [B, bytes].
         places: int64 [N].
-        numbers: uint8, of N tasks one after the other, as `numbers_of` lists them.
-        bodies: float64, likewise, as `bodies_of` lists them.
+        numbers: uint8, `small` of N tasks, one after the other (`tasks.numbers`).
+        bodies: float64, likewise.
     """
     at = 0
     body = 0
@@ -226,9 +151,9 @@ def wrong_numbers(numbers, at):  # type: ignore[no-untyped-def]
         if spawns > MAX_SPAWNS:
             return SPAWNS * PROBLEMS + r, at
         for n in range(spawns):
-            if numbers[at + RULE + n] >= NUM_OBJECT_TYPES:
+            if numbers[at + RULE_HEAD + n] >= NUM_OBJECT_TYPES:
                 return SPAWNS * PROBLEMS + r, at
-        at += RULE + spawns
+        at += RULE_HEAD + spawns
     for p in range(players):
         if not are_known(numbers, at + 1, entities):
             return GOAL * PROBLEMS + p, at
@@ -247,7 +172,7 @@ def wrong_places(numbers, head, world, bodies, body):  # type: ignore[no-untyped
     """Return what is wrong with objects and spawns, or 0; the task's numbers begin at `head`, its tiles at `world`."""
     players = numbers[head]
     size = numbers[head + 1]
-    at = body + SPAWN * players
+    at = body + PLACE * players
     for n in range(numbers[head + 3]):
         if not 0 <= bodies[at] < NUM_OBJECT_TYPES:
             return TYPE * PROBLEMS + n
@@ -260,8 +185,8 @@ def wrong_places(numbers, head, world, bodies, body):  # type: ignore[no-untyped
             return OBJECT_IN_WALL * PROBLEMS + n
         at += OBJECT
     for p in range(players):
-        x = bodies[body + SPAWN * p]
-        y = bodies[body + SPAWN * p + 1]
+        x = bodies[body + PLACE * p]
+        y = bodies[body + PLACE * p + 1]
         if not is_inside(size, x, y, c.PLAYER_RADIUS_M, c.PLAYER_RADIUS_M):
             return SPAWN_OUTSIDE * PROBLEMS + p
         if numbers[world + int(x) * size + int(y)] == WALL:
@@ -280,15 +205,15 @@ def write_rules(t, numbers, at):  # type: ignore[no-untyped-def]
             t.rule[r, field] = numbers[at + field]
         spawns = numbers[at + 4]
         for n in range(spawns):
-            t.rule[r, 4 + n] = numbers[at + RULE + n]
-        at += RULE + spawns
+            t.rule[r, 4 + n] = numbers[at + RULE_HEAD + n]
+        at += RULE_HEAD + spawns
     return at
 
 
 @njit(error_model="numpy")
 def show(t, p, numbers, at):  # type: ignore[no-untyped-def]
     """Write goal and rules as player p is shown them, as `encoding.encode` says; the goal hides nothing."""
-    hiding = at + 2 * (PLAYER_1 + c.MAX_PLAYERS)
+    hiding = at + SHOWN
     goal = t.goal[p]
     t.shown_goal[p, 0] = NEGATED_YES if goal[3] else NEGATED_NO
     t.shown_goal[p, 1] = PREDICATE_FIRST + goal[0]
@@ -323,7 +248,7 @@ def write_places(t, bodies, at):  # type: ignore[no-untyped-def]
     for p in range(t.players):
         t.spawn[p, 0] = bodies[at]
         t.spawn[p, 1] = bodies[at + 1]
-        at += SPAWN
+        at += PLACE
     for n in range(t.num_objects):
         t.kind[n] = int(bodies[at])
         t.frozen[n] = bodies[at + 1] != 0

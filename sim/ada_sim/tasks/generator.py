@@ -26,12 +26,14 @@ from ada_sim.tasks.games import (
     GameBuffer,
     make_game,
 )
+from ada_sim.tasks.numbers import MOST_BODIES, MOST_SMALL, list_drawn
 from ada_sim.tasks.random import below, hash_of
 from ada_sim.tasks.task import (
     MAX_WORLD_SIZE,
     Game,
     Hiding,
     InitialObject,
+    Numbers,
     Predicate,
     ProductionRule,
     Relation,
@@ -72,6 +74,7 @@ class Generator:
         self._tiles, self._level_map = np.zeros(side, np.uint8), np.zeros(side, np.int8)
         self._home, self._queue = np.zeros(side, np.bool_), np.zeros(MAX_WORLD_SIZE**2, np.int32)
         self._spots = np.zeros((_MAX_PLACED, 2), np.int64)
+        self._small, self._bodies = np.zeros(MOST_SMALL, np.uint8), np.zeros(MOST_BODIES)
         self._state = np.zeros(1, np.uint64)
         self._timesteps = [round(seconds / TIMESTEP_S) for seconds in environment.trial_seconds]
 
@@ -90,8 +93,9 @@ class Generator:
             hash_of(self._pool.seed, held_out, stream, part)
             for stream, part in ((_WORLD_STREAM, world_number), (_GAME_STREAM, game_number), (_PLACE_STREAM, number))
         ]
+        timesteps = self._timesteps[seeds[2] % len(self._timesteps)]
         buffer, environment = self._buffer, self._environment
-        size = _draw_task(
+        size, small, bodies = _draw_task(
             np.array(seeds, np.uint64),
             self._state,
             self._sizes,
@@ -102,6 +106,9 @@ class Generator:
             environment.game.frozen_probability,
             environment.players,
             held_out,
+            timesteps,
+            self._small,
+            self._bodies,
             self._tiles,
             self._level_map,
             self._home,
@@ -120,8 +127,10 @@ class Generator:
             game=_game(buffer, environment.players),
             objects=_objects(buffer, self._spots, environment.players),
             spawns=tuple((x + 0.5, y + 0.5) for x, y in self._spots[: environment.players].tolist()),
-            trial_timesteps=self._timesteps[seeds[2] % len(self._timesteps)],
+            trial_timesteps=timesteps,
         )
+        numbers = Numbers(self._small[:small].tobytes(), self._bodies[:bodies].tobytes())
+        object.__setattr__(task, "numbers", numbers)
         positions = buffer.chain[: buffer.counts[RULES]].tolist()
         plan = tuple(positions.index(position) for position in range(1, max([0, *positions]) + 1))
         return GeneratedTask(task, plan, self._home[:size, :size].copy())
@@ -159,12 +168,12 @@ def _objects(buffer: GameBuffer, spots: np.ndarray, players: int) -> tuple[Initi
 @njit(cache=True)
 def _draw_task(  # type: ignore[no-untyped-def]
     seeds, state, sizes, level_range, density, ranges, hiding_chance, frozen_chance, players, held_out,
-    tiles, levels, home, queue, spots, goal, rules, chain, objects, hidings, counts, types,
+    timesteps, small, bodies, tiles, levels, home, queue, spots, goal, rules, chain, objects, hidings, counts, types,
 ):  # fmt: skip
-    """Draw world, game and places, each from its seed of `seeds`, uint64 [3]; return the world's size.
+    """Draw world, game and places, each from its seed of `seeds`, uint64 [3], and list the task's numbers.
 
-    A world that has no room for what the game needs is replaced by the next of its stream. Returns 0 where
-    MOST_DRAWS worlds had no room.
+    A world that has no room for what the game needs is replaced by the next of its stream. Returns the world's size,
+    0 where MOST_DRAWS worlds had no room, and how many small numbers and bodies were listed.
     """
     state[0] = seeds[1]
     make_game(
@@ -176,8 +185,11 @@ def _draw_task(  # type: ignore[no-untyped-def]
     for _ in range(MOST_DRAWS):
         size = make_world(world_state, sizes, level_range, density, held_out, tiles, levels, home, queue)
         if _place(state, size, tiles, levels, home, players, objects, counts, spots, queue):
-            return size
-    return 0
+            listed = list_drawn(
+                small, bodies, players, size, timesteps, tiles, levels, goal, rules, counts, hidings, objects, spots
+            )
+            return size, listed[0], listed[1]
+    return 0, 0, 0
 
 
 @njit(cache=True)

@@ -4,8 +4,9 @@ Coordinates are metres in the world frame, x east, y north, tile (i, j) covering
 heights are whole levels of LEVEL_HEIGHT_M.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -102,6 +103,13 @@ class InitialObject:
     frozen: bool = False
 
 
+class Numbers(NamedTuple):
+    """A task as the engine reads it (`ada_sim.tasks.numbers`)."""
+
+    small: bytes  # uint8
+    bodies: bytes  # float64
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Everything that is the same in each trial of an episode; only the players' yaw is drawn anew."""
@@ -112,3 +120,5 @@ class Task:
     spawns: tuple[tuple[float, float], ...]  # one (x, y) a player
     trial_timesteps: int  # 4 ticks of 1/30 s each
     name: str = ""  # template or probe the task was drawn from
+    # Of a generated task; not handed on by `replace`, which makes another one.
+    numbers: Numbers | None = field(default=None, init=False, compare=False, repr=False)
