@@ -131,7 +131,7 @@ def two_cores_rows(effort: Effort, worlds: int, tasks: Chosen) -> Iterator[Row]:
         one, two, *rates = by_turns(measures, effort.repeats)
         for batch in batches:
             batch.sim.close()
-    yield rate_row("simulator", f"{what}, two threads of one simulator", two, one, "the same with one thread", 1.8)
+    yield rate_row("simulator", f"{what}, two threads of one simulator", two, one, "the same with one thread")
     for loop, single, double in zip(limits, rates[::2], rates[1::2], strict=True):
         what = f"{loop.what}/s, 2 cores: what this machine gives to threads that share nothing"
         yield rate_row("simulator", what, double, single, "the same on 1 core")
