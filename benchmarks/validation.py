@@ -259,9 +259,10 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := set(options.tasks) - set(SETTINGS):
         parser.error(f"no task {', '.join(sorted(unknown))}; there are {', '.join(SETTINGS)}")
     if options.page:
-        from benchmarks.results.validation import write_section
+        from benchmarks.results.tables import put_section
+        from benchmarks.results.validation import read_runs, section
 
-        write_section(options.directory)
+        put_section(section(read_runs(options.directory)))
         return 0
     torch.set_num_threads(1)
     for seed in range(1, options.seeds + 1):

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ada_trainer.evaluation.result import Evaluation
-from benchmarks.results import adaptation, quickstart, validation
-from benchmarks.results.tables import ROOT, picture
+from benchmarks.results import adaptation, quickstart, studies, validation
+from benchmarks.results.tables import PAGE, ROOT, picture
 from benchmarks.validation import Run
 
-PAGE = ROOT / "docs" / "results.md"
 PICTURES = ROOT / "docs" / "images"
 
 
@@ -25,7 +24,7 @@ def main() -> int:
     arguments = parser.parse_args()
     quick = [quickstart.run_seed(seed, arguments.directory) for seed in range(1, arguments.seeds + 1)]
     long = [adaptation.run_seed(seed, arguments.directory) for seed in range(1, arguments.adaptation_seeds + 1)]
-    PAGE.write_text(page(quick, long, validation.read_runs()), encoding="utf-8")
+    PAGE.write_text(page(quick, long, validation.read_runs(), studies.sections()), encoding="utf-8")
     PICTURES.mkdir(exist_ok=True)
     for name, evaluation in pictures(quick, long).items():
         (PICTURES / f"{name}.svg").write_text(picture(evaluation), encoding="utf-8")
@@ -39,7 +38,12 @@ def pictures(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outc
     return drawn | ({"adaptation-scores": long[0].stages[-1]} if long else {})
 
 
-def page(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outcome], runs: Sequence[Run] = ()) -> str:
+def page(
+    quick: Sequence[quickstart.Outcome],
+    long: Sequence[adaptation.Outcome],
+    runs: Sequence[Run] = (),
+    studied: Sequence[str] = (),
+) -> str:
     """Return docs/results.md."""
     lines = [
         "# Results",
@@ -50,6 +54,7 @@ def page(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outcome]
         *(["", *quickstart.section(quick)] if quick else []),
         *(["", *adaptation.section(long)] if long else []),
         *(["", *validation.section(runs)] if runs else []),
+        *(["", *studied] if studied else []),
     ]
     return "\n".join(lines) + "\n"
 

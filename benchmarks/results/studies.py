@@ -6,8 +6,8 @@
     generations   three of equal size, each taught by the one before, beside one that learns alone as long
 
 Each runs whole experiments with `ada run` under runs/studies and prints a section for docs/results.md. What came of an
-experiment is kept in docs/studies, and read there as long as the experiment is the same. A student of about twice the
-teacher's size is part of the quickstart's own results.
+experiment is kept in docs/studies, and read there as long as the experiment is the same; `--page` writes the section of
+what is there and runs nothing. A student of about twice the teacher's size is part of the quickstart's own results.
 """
 
 import argparse
@@ -22,7 +22,16 @@ from typing import Any
 from ada_curriculum.store import ObjectStore
 from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.report.curves import frames_to_reach
-from benchmarks.results.tables import ROOT, curve_of, example, read_commit, read_evaluation, read_history, train
+from benchmarks.results.tables import (
+    ROOT,
+    curve_of,
+    example,
+    put_section,
+    read_commit,
+    read_evaluation,
+    read_history,
+    train,
+)
 
 KEPT = ROOT / "docs" / "studies"
 METHODS = ("plr", "noop-filter", "uniform")
@@ -35,6 +44,8 @@ MEASURES = {  # of the emergent curriculum, as a history's points name them
     "initial_objects": "objects",
 }
 TENFOLD = {"preset": "small", "core": "transformer-xl", "width": 128, "layers": 3, "heads": 4, "memory": 60}
+FIRST = ("teacher", "first")  # stages whose score the others are to reach
+SEEDS = 3
 EARLY, LATE = 0.1, 1.0  # shares of the frames at which a curriculum is looked at
 
 Document = dict[str, Any]
@@ -104,16 +115,45 @@ STUDIES: dict[str, tuple[Callable[[int, int], dict[str, Document]], int]] = {
 }
 
 
+WHAT = {
+    "curriculum": "The quickstart's teacher, on generated tasks beside its template's, under each curriculum.",
+    "large": "The quickstart's teacher, and two students of ten times its size: taught by it, and alone.",
+    "generations": "Three of equal size, each taught by the one before, and one that learns alone for as long as all.",
+}
+
+
 def arms_of(document: Document, seed: int, kept: Path, runs: Path) -> list[Arm]:
     """Run an experiment and keep what came of its stages in a file, or read the file of one like it."""
-    name = f"{document['metadata']['name']}-{seed}"
-    file = kept / f"{name}.json"
-    if file.exists() and (found := json.loads(file.read_text(encoding="utf-8")))["experiment"] == document:
-        return [Arm(**arm) for arm in found["arms"]]
-    arms = read_arms(train(document, runs / name), document, seed)
+    file = file_of(document, seed, kept)
+    if arms := read_kept(document, seed, kept):
+        return arms
+    arms = read_arms(train(document, runs / file.stem), document, seed)
     kept.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"experiment": document, "arms": [asdict(arm) for arm in arms]}), encoding="utf-8")
     return arms
+
+
+def file_of(document: Document, seed: int, kept: Path) -> Path:
+    """Return where what came of an experiment is kept."""
+    return kept / f"{document['metadata']['name']}-{seed}.json"
+
+
+def read_kept(document: Document, seed: int, kept: Path) -> list[Arm]:
+    """Return what is kept of an experiment, nothing if there is none or the experiment was another."""
+    file = file_of(document, seed, kept)
+    if not file.exists() or (found := json.loads(file.read_text(encoding="utf-8")))["experiment"] != document:
+        return []
+    return [Arm(**arm) for arm in found["arms"]]
+
+
+def sections(kept: Path = KEPT, seeds: int = SEEDS) -> list[str]:
+    """Return the section of each study of which anything is kept, one after the other."""
+    lines = list[str]()
+    for study, (build, frames) in STUDIES.items():
+        documents = [(document, seed) for seed in range(1, seeds + 1) for document in build(seed, frames).values()]
+        if arms := [arm for document, seed in documents for arm in read_kept(document, seed, kept)]:
+            lines += ["", *section(study, arms)]
+    return lines[1:]
 
 
 def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:
@@ -162,6 +202,7 @@ def section(study: str, arms: Sequence[Arm]) -> list[str]:
     lines = [
         f"## Study: {study}",
         "",
+        WHAT[study],
         f"`python -m benchmarks.results.studies {study}`, trained at commit {commits}.",
         "",
         "| | seed | frames | k=1 | k=5 | frames to the first stage's score |"
@@ -169,7 +210,9 @@ def section(study: str, arms: Sequence[Arm]) -> list[str]:
         "|---|---|---|---|---|---|" + "---|" * len(keys),
     ]
     for arm in sorted(arms, key=lambda arm: (arm.name, arm.seed)):
-        reached = "" if arm.to_teacher is None else f"{arm.to_teacher:,.0f}"
+        reached = "not reached" if arm.to_teacher is None else f"{arm.to_teacher:,.0f}"
+        if study == "curriculum" or arm.name in FIRST:
+            reached = ""
         cells = [
             f"{arm.measures[key][0]:.2f} to {arm.measures[key][1]:.2f}" if key in arm.measures else "" for key in keys
         ]
@@ -185,19 +228,26 @@ def main(arguments: Sequence[str]) -> int:
     """Run a study's seeds and print its section."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results.studies", description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument(
         "--frames", type=int, help="of each stage, instead of the study's own (example: --frames 500000)"
     )
     parser.add_argument("--directory", type=Path, default=ROOT / "runs" / "studies", help="where the runs go")
     parser.add_argument("--kept", type=Path, default=KEPT, help="where what came of them is kept")
+    parser.add_argument("--page", action="store_true", help="write the section of docs/results.md and run nothing")
     options = parser.parse_args(arguments)
     build, frames = STUDIES[options.study]
     arms: list[Arm] = []
     for seed in range(1, options.seeds + 1):
         for document in build(seed, options.frames or frames).values():
-            arms += arms_of(document, seed, options.kept, options.directory)
-    print("\n".join(section(options.study, arms)))
+            if options.page:
+                arms += read_kept(document, seed, options.kept)
+            else:
+                arms += arms_of(document, seed, options.kept, options.directory)
+    lines = section(options.study, arms)
+    if options.page:
+        put_section(lines)
+    print("\n".join(lines))
     return 0
 
 

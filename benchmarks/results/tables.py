@@ -19,6 +19,7 @@ from ada_trainer.report.curves import smoothed
 from ada_trainer.report.sections import score_chart
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "results.md"
 TRIALS = (1, 2, 3, 5, 8)
 SCORE_COLUMNS = f"{' | '.join(f'k={k}' for k in TRIALS)} | (a) k=5 minus k=1 | (b) k=5 minus memory cleared |"
 
@@ -89,3 +90,13 @@ def interval(gain: Interval | None) -> str:
 def above_zero(gains: Sequence[Interval | None]) -> int:
     """Count the differences whose whole interval is above zero."""
     return sum(gain is not None and gain.low > 0 for gain in gains)
+
+
+def put_section(lines: Sequence[str], page: Path = PAGE) -> None:
+    """Put a section into the page in place of the one with its title, or at the end."""
+    parts = page.read_text(encoding="utf-8").split("\n## ")
+    title = lines[0].removeprefix("## ")
+    new = "\n".join(lines).removeprefix("## ") + "\n"
+    places = [place for place, part in enumerate(parts) if part.startswith(f"{title}\n")] or [len(parts)]
+    parts[places[0] : places[0] + 1] = [new]
+    page.write_text("\n## ".join(parts), encoding="utf-8")  # the line break before each heading ends a blank line

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.peers.tasks import threshold
-from benchmarks.results.tables import ROOT
 from benchmarks.validation import RUNS, SETTINGS, SYSTEMS, Run, is_present
 
 TITLE = "## Validation on ground that others know"
@@ -39,16 +38,6 @@ def read_runs(directory: Path = RUNS) -> list[Run]:
     """Return the runs with the present settings that are there."""
     runs = [Run(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(directory.glob("*.json"))]
     return [run for run in runs if is_present(run)]
-
-
-def write_section(directory: Path = RUNS, page: Path = ROOT / "docs" / "results.md") -> None:
-    """Put the section into the page in place of the one that is there, or at its end."""
-    parts = page.read_text(encoding="utf-8").split("\n## ")
-    title = TITLE.removeprefix("## ")
-    new = "\n".join(section(read_runs(directory))).removeprefix("## ") + "\n"
-    places = [place for place, part in enumerate(parts) if part.startswith(title)] or [len(parts)]
-    parts[places[0] : places[0] + 1] = [new]
-    page.write_text("\n## ".join(parts), encoding="utf-8")  # the line break before each heading ends a blank line
 
 
 def section(runs: Sequence[Run]) -> list[str]:

@@ -15,6 +15,7 @@ from ada_trainer.networks.agent import AgentNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.results import studies, validation
+from benchmarks.results.tables import put_section
 from benchmarks.validation import Run, settings_of
 
 
@@ -70,11 +71,16 @@ def test_each_generation_is_taught_by_the_one_before_and_all_are_of_one_size() -
 def test_a_study_says_scores_frames_to_the_teacher_and_how_the_curriculum_moved() -> None:
     arms = [
         studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc"),
-        studies.Arm("uniform", 1, 5_000, (0.5, 0.5), 1_234.0, {}, "abc"),
+        studies.Arm("uniform", 1, 5_000, (0.5, 0.5), None, {}, "abc"),
     ]
     text = "\n".join(studies.section("curriculum", arms))
     assert "| plr | 1 | 5,000 | 0.500 | 0.750 |  | 1.00 to 2.50 |" in text
-    assert "| uniform | 1 | 5,000 | 0.500 | 0.500 | 1,234 |  |" in text and "rules, early to late" in text
+    assert "| uniform | 1 | 5,000 | 0.500 | 0.500 |  |  |" in text and "rules, early to late" in text
+    arms = [studies.Arm(name, 1, 5_000, (0.5, 0.75), None, {}, "abc") for name in ("teacher", "large-alone")]
+    text = "\n".join(studies.section("large", [*arms, replace(arms[0], name="large", to_teacher=1_234.0)]))
+    assert "| large | 1 | 5,000 | 0.500 | 0.750 | 1,234 |" in text
+    assert "| large-alone | 1 | 5,000 | 0.500 | 0.750 | not reached |" in text
+    assert "| teacher | 1 | 5,000 | 0.500 | 0.750 |  |" in text
 
 
 def test_what_came_of_an_experiment_is_read_as_long_as_the_experiment_is_the_same(
@@ -88,6 +94,8 @@ def test_what_came_of_an_experiment_is_read_as_long_as_the_experiment_is_the_sam
         arms = studies.arms_of(document, 1, tmp_path / "kept", tmp_path / "runs")
         assert studies.section("curriculum", arms) == studies.section("curriculum", [arm])
         assert trained == ["curriculum-plr-1"] * runs
+        assert [one.name for one in studies.read_kept(document, 1, tmp_path / "kept")] == ["plr"]
+        assert studies.read_kept(document, 2, tmp_path / "kept") == []
 
 
 def test_early_and_late_are_a_tenth_of_the_frames_and_their_end() -> None:
@@ -114,21 +122,18 @@ def test_a_peer_that_had_not_solved_a_task_when_its_runs_ended_gives_a_bound() -
     assert "| tmaze | 0.9 | our PPO | > 1,000 | not solved |  | 10 |" in text
 
 
-def test_the_validations_section_takes_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
+def test_a_section_takes_the_place_of_the_one_with_its_title(tmp_path: Path) -> None:
     page = tmp_path / "results.md"
-    page.write_text("# Results\n\n## Before\n\nkept\n\n" + validation.TITLE + "\n\nreplaced\n\n## After\n\nkept too\n")
-    runs = tmp_path / "runs"
-    runs.mkdir()
-    for name, done in (
-        ("new", run("catch", "ppo", 1, 100)),
-        ("stale", replace(run("catch", "ppo", 2, 5), settings="")),
-    ):
-        (runs / f"{name}.json").write_text(json.dumps(asdict(done)))
-    validation.write_section(runs, page)
-    text = page.read_text()
-    assert "our PPO | 100 | 100 |" in text and "replaced" not in text
-    assert text.startswith("# Results\n\n## Before\n\nkept\n\n## Validation") and text.endswith(
-        "\n\n## After\n\nkept too\n"
-    )
-    validation.write_section(runs, page)
-    assert page.read_text() == text
+    page.write_text("# Results\n\n## Before\n\nkept\n\n## Mine\n\nreplaced\n\n## Mine too\n\nkept too\n")
+    for _ in range(2):
+        put_section(["## Mine", "", "new"], page)
+        assert page.read_text() == "# Results\n\n## Before\n\nkept\n\n## Mine\n\nnew\n\n## Mine too\n\nkept too\n"
+    put_section(["## Last", "", "added"], page)
+    assert page.read_text().endswith("## Mine too\n\nkept too\n\n## Last\n\nadded\n")
+
+
+def test_runs_with_other_settings_are_not_read(tmp_path: Path) -> None:
+    present, stale = run("catch", "ppo", 1, 100), replace(run("catch", "ppo", 2, 5), settings="")
+    for name, done in (("new", present), ("stale", stale)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(asdict(done)))
+    assert validation.read_runs(tmp_path) == [present]
