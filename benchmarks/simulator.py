@@ -14,7 +14,7 @@ from ada_sim.batch import BatchSim
 from ada_sim.tasks.generator import Generator
 from benchmarks.peer import compare, note, peer_or_none
 from benchmarks.row import Row, cost_row, rate_row
-from benchmarks.simulators import simulators
+from benchmarks.simulator_processes import simulators
 from benchmarks.timing import Effort, by_turns, cores, pinned, rate_of, seconds_of
 from benchmarks.two_cores import loops
 from benchmarks.worlds import (

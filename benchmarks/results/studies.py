@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +109,39 @@ def named(document: Document, name: str) -> Document:
     return document
 
 
-STUDIES: dict[str, tuple[Callable[[int, int], dict[str, Document]], int]] = {
-    "curriculum": (curriculum, 7_000_000),
-    "large": (large, 2_500_000),
-    "generations": (generations, 7_000_000),
-}
+@dataclass(frozen=True)
+class Study:
+    """How a study is made and what its page says."""
+
+    what: str
+    build: Callable[[int, int], dict[str, Document]]  # the experiments of a seed, by name
+    frames: int  # of each stage
+    compares: bool = True  # its stages with the first one's score
+
+    def documents(self, seeds: int, frames: int | None = None) -> list[tuple[Document, int]]:
+        """Return all experiments with their seeds."""
+        return [
+            (document, seed)
+            for seed in range(1, seeds + 1)
+            for document in self.build(seed, frames or self.frames).values()
+        ]
 
 
-WHAT = {
-    "curriculum": "The quickstart's teacher, on generated tasks beside its template's, under each curriculum.",
-    "large": "The quickstart's teacher, and two students of ten times its size: taught by it, and alone.",
-    "generations": "Three of equal size, each taught by the one before, and one that learns alone for as long as all.",
+STUDIES = {
+    "curriculum": Study(
+        "The quickstart's teacher, on generated tasks beside its template's, under each curriculum.",
+        curriculum,
+        7_000_000,
+        compares=False,
+    ),
+    "large": Study(
+        "The quickstart's teacher, and two students of ten times its size: taught by it, and alone.", large, 2_500_000
+    ),
+    "generations": Study(
+        "Three of equal size, each taught by the one before, and one that learns alone for as long as all.",
+        generations,
+        7_000_000,
+    ),
 }
 
 
@@ -149,10 +172,9 @@ def read_kept(document: Document, seed: int, kept: Path) -> list[Arm]:
 def sections(kept: Path = KEPT, seeds: int = SEEDS) -> list[str]:
     """Return the section of each study of which anything is kept, one after the other."""
     lines = list[str]()
-    for study, (build, frames) in STUDIES.items():
-        documents = [(document, seed) for seed in range(1, seeds + 1) for document in build(seed, frames).values()]
-        if arms := [arm for document, seed in documents for arm in read_kept(document, seed, kept)]:
-            lines += ["", *section(study, arms)]
+    for name, study in STUDIES.items():
+        if arms := [arm for document, seed in study.documents(seeds) for arm in read_kept(document, seed, kept)]:
+            lines += ["", *section(name, arms)]
     return lines[1:]
 
 
@@ -195,33 +217,41 @@ def early_and_late(history: Sequence[dict[str, Any]], key: str) -> tuple[float, 
     return early, late
 
 
-def section(study: str, arms: Sequence[Arm]) -> list[str]:
+def section(name: str, arms: Sequence[Arm]) -> list[str]:
     """Return the study's part of docs/results.md."""
-    commits = " and ".join(sorted({arm.commit for arm in arms}))
-    keys = [key for key in MEASURES if any(key in arm.measures for arm in arms)] if study == "curriculum" else []
+    study, commits = STUDIES[name], " and ".join(sorted({arm.commit for arm in arms}))
+    columns = {"frames to the first stage's score": reached} if study.compares else {}
+    columns |= {
+        f"{MEASURES[key]}, early to late": partial(moved, key)
+        for key in MEASURES
+        if not study.compares and any(key in arm.measures for arm in arms)
+    }
     lines = [
-        f"## Study: {study}",
+        f"## Study: {name}",
         "",
-        WHAT[study],
-        f"`python -m benchmarks.results.studies {study}`, trained at commit {commits}.",
+        study.what,
+        f"`python -m benchmarks.results.studies {name}`, trained at commit {commits}.",
         "",
-        "| | seed | frames | k=1 | k=5 | frames to the first stage's score |"
-        + "".join(f" {MEASURES[key]}, early to late |" for key in keys),
-        "|---|---|---|---|---|---|" + "---|" * len(keys),
+        f"| {' | '.join(['', 'seed', 'frames', 'k=1', 'k=5', *columns])} |",
+        "|" + "---|" * (5 + len(columns)),
     ]
     for arm in sorted(arms, key=lambda arm: (arm.name, arm.seed)):
-        reached = "not reached" if arm.to_teacher is None else f"{arm.to_teacher:,.0f}"
-        if study == "curriculum" or arm.name in FIRST:
-            reached = ""
-        cells = [
-            f"{arm.measures[key][0]:.2f} to {arm.measures[key][1]:.2f}" if key in arm.measures else "" for key in keys
-        ]
         one, five = arm.scores
-        lines.append(
-            f"| {arm.name} | {arm.seed} | {arm.frames:,} | {one:.3f} | {five:.3f} | {reached} |"
-            + "".join(f" {cell} |" for cell in cells)
-        )
+        cells = [arm.name, f"{arm.seed}", f"{arm.frames:,}", f"{one:.3f}", f"{five:.3f}"]
+        lines.append(f"| {' | '.join([*cells, *(cell(arm) for cell in columns.values())])} |")
     return lines
+
+
+def reached(arm: Arm) -> str:
+    """Return the frames until an arm had the first stage's score; nothing for that stage."""
+    if arm.name in FIRST:
+        return ""
+    return "not reached" if arm.to_teacher is None else f"{arm.to_teacher:,.0f}"
+
+
+def moved(key: str, arm: Arm) -> str:
+    """Return a measure early and late."""
+    return f"{arm.measures[key][0]:.2f} to {arm.measures[key][1]:.2f}" if key in arm.measures else ""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -236,14 +266,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--kept", type=Path, default=KEPT, help="where what came of them is kept")
     parser.add_argument("--page", action="store_true", help="write the section of docs/results.md and run nothing")
     options = parser.parse_args(arguments)
-    build, frames = STUDIES[options.study]
-    arms: list[Arm] = []
-    for seed in range(1, options.seeds + 1):
-        for document in build(seed, options.frames or frames).values():
-            if options.page:
-                arms += read_kept(document, seed, options.kept)
-            else:
-                arms += arms_of(document, seed, options.kept, options.directory)
+    find = read_kept if options.page else partial(arms_of, runs=options.directory)
+    documents = STUDIES[options.study].documents(options.seeds, options.frames)
+    arms = [arm for document, seed in documents for arm in find(document, seed, options.kept)]
     lines = section(options.study, arms)
     if options.page:
         put_section(lines)

@@ -162,3 +162,17 @@ def test_several_tasks_are_loaded_as_one_by_one():
     for place, one in zip(places, tasks, strict=True):
         assert records[place].tobytes() == task_row(one.task, 2)[0].tobytes()
     assert not records["present"][np.setdiff1d(np.arange(30), places)].any()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("tiles", 7, r"world.tiles\[3, 4\] is 7, must be 0 to 6"),
+        ("levels", -1, r"world.levels\[3, 4\] is -1, must be 0 to 127"),
+    ],
+)
+def test_a_tile_that_is_none_and_a_level_below_the_ground_are_named(task, field, value, message):
+    changed = getattr(task.world, field).copy()
+    changed[3, 4] = value
+    with pytest.raises(ValueError, match=message):
+        task_row(replace(task, world=replace(task.world, **{field: changed})), 1)

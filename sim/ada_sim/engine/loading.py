@@ -38,11 +38,12 @@ from ada_sim.tasks.task import (
 ABOVE_LEVEL_M = np.zeros(len(Tile))  # the surface of each Tile, without a ramp's rise
 ABOVE_LEVEL_M[Tile.WALL], ABOVE_LEVEL_M[Tile.PIT] = c.WALL_HEIGHT_M, -c.PIT_DEPTH_M
 WALL = int(Tile.WALL)
+TILES, HIGHEST_LEVEL = len(Tile), 127
 _SPAWNS_AT = TRIGGERS * PREDICATE_FIELDS  # of a rule as it is shown
 
 # What can be wrong, as `first_problem` tells: (task * KINDS + kind) * PROBLEMS + index; 0 if nothing is.
-CONDITION, SPAWNS, GOAL, TYPE, OBJECT_OUTSIDE, OBJECT_IN_WALL, SPAWN_OUTSIDE, SPAWN_IN_WALL = range(1, 9)
-KINDS, PROBLEMS = 16, 64
+CONDITION, SPAWNS, GOAL, TYPE, OBJECT_OUTSIDE, OBJECT_IN_WALL, SPAWN_OUTSIDE, SPAWN_IN_WALL, TILE, LEVEL = range(1, 11)
+KINDS, PROBLEMS = 16, 1024
 
 
 class Listed(NamedTuple):
@@ -169,9 +170,15 @@ def are_known(numbers, at, entities):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def wrong_places(numbers, head, world, bodies, body):  # type: ignore[no-untyped-def]
-    """Return what is wrong with objects and spawns, or 0; the task's numbers begin at `head`, its tiles at `world`."""
+    """Return what is wrong with world, objects and spawns, or 0; numbers begin at `head`, the tiles at `world`."""
     players = numbers[head]
     size = numbers[head + 1]
+    tiles = size * np.int64(size)
+    for n in range(tiles):
+        if numbers[world + n] >= TILES:
+            return TILE * PROBLEMS + n
+        if numbers[world + tiles + n] > HIGHEST_LEVEL:  # below 0
+            return LEVEL * PROBLEMS + n
     at = body + PLACE * players
     for n in range(numbers[head + 3]):
         if not 0 <= bodies[at] < NUM_OBJECT_TYPES:
@@ -325,6 +332,10 @@ def problem(task: Task, players: int, kind: int, index: int) -> str:
         return f"game.goals[{index}]: {unknown(task.game.goals[index], players)}"
     if kind == TYPE:
         return f"objects[{index}].type is {task.objects[index].type}, must be 0 to {NUM_OBJECT_TYPES - 1}"
+    if kind in (TILE, LEVEL):
+        field, most = ("tiles", TILES - 1) if kind == TILE else ("levels", HIGHEST_LEVEL)
+        i, j = divmod(index, task.world.size)
+        return f"world.{field}[{i}, {j}] is {getattr(task.world, field)[i, j]}, must be 0 to {most}"
     if kind in (OBJECT_OUTSIDE, OBJECT_IN_WALL):
         item = task.objects[index]
         return f"objects[{index}] at ({item.x}, {item.y}) is {inside if kind == OBJECT_OUTSIDE else 'inside a wall'}"
