@@ -54,7 +54,8 @@ def plan(experiment: AdaExperiment, observed: Observed, now: float) -> Plan:
     status = reopened(status, experiment)
     step = next_step(view, status)
     status = summarised(view, status, step)
-    deletions = left_out(view, step.objects) if step.deletes else ()
+    unwanted = left_out(view, step.objects) if step.deletes else ()
+    deletions = deletable(view, unwanted)
     if lifetime_is_over(view, status):
         deletions = (*deletions, Reference(KIND, experiment.metadata.name))
     return Plan(
@@ -63,7 +64,7 @@ def plan(experiment: AdaExperiment, observed: Observed, now: float) -> Plan:
         deletions=deletions,
         status=status,
         events=events_between(before, status),
-        requeue_after=requeue_after(view, status, deletions),
+        requeue_after=requeue_after(view, status, leaves=bool(unwanted or deletions)),
     )
 
 
@@ -171,22 +172,24 @@ def pin(stage: StageStatus, teacher: Pinned) -> StageStatus:
 
 
 def left_out(view: View, objects: tuple[Manifest, ...]) -> tuple[Reference, ...]:
-    """Return our children that are not wanted any more.
+    """Return our children that are not wanted any more."""
+    wanted = {(child["kind"], child["metadata"]["name"]) for child in objects}
+    return tuple(
+        Reference(kind, name)
+        for kind, name, child in view.children()
+        if (kind, name) not in wanted and not child["metadata"].get("deletionTimestamp")
+    )
+
+
+def deletable(view: View, unwanted: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """Return those of the unwanted children that may go by now.
 
     While a Job or a pod of one is there, only Jobs go: a trainer that was told to stop commits, for which it needs the
     curriculum service.
     """
-    wanted = {(child["kind"], child["metadata"]["name"]) for child in objects}
-    unwanted = [
-        Reference(kind, name)
-        for kind, name, child in view.children()
-        if (kind, name) not in wanted and not child["metadata"].get("deletionTimestamp")
-    ]
     jobs = tuple(reference for reference in unwanted if reference.kind == "Job")
     stopping = any(view.is_stopping(pod) for part in ("trainer", "evaluation") for pod in view.pods(part))
-    if jobs or stopping:
-        return jobs
-    return tuple(unwanted)
+    return jobs if jobs or stopping else unwanted
 
 
 def lifetime_is_over(view: View, status: ExperimentStatus) -> bool:
@@ -197,11 +200,15 @@ def lifetime_is_over(view: View, status: ExperimentStatus) -> bool:
     return view.now - seconds(status.completion_time, view.now) >= ttl_s
 
 
-def requeue_after(view: View, status: ExperimentStatus, deletions: tuple[Reference, ...]) -> float | None:
-    """Return when to look again even if nothing is heard."""
-    if status.phase not in ("Succeeded", "Failed", "Suspended") or deletions:
+def requeue_after(view: View, status: ExperimentStatus, *, leaves: bool) -> float | None:
+    """Return when to look again even if nothing is heard.
+
+    Args:
+        leaves: something is there that should not be; of a pod on a lost node nothing is heard when its time is over.
+    """
+    if status.phase not in ("Succeeded", "Failed", "Suspended") or leaves:
         steady = status.phase == "Training" and not conditions.holds(status.conditions, "Degraded")
-        return STEADY_S if steady and not deletions else LOOK_AGAIN_S
+        return STEADY_S if steady and not leaves else LOOK_AGAIN_S
     ttl_s = view.experiment.spec.ttl_seconds_after_finished
     if ttl_s is None or status.completion_time is None:
         return None

@@ -102,8 +102,10 @@ class Operators:
             yield operator
         finally:
             supervision.cancel()
-            await asyncio.gather(supervision, return_exceptions=True)
+            (ended,) = await asyncio.gather(supervision, return_exceptions=True)
             operator.kill()
+            if isinstance(ended, Exception):  # nobody started it again
+                raise ended
 
     async def _start_again(self, operator: ForkedOperator, namespace: str) -> None:
         while True:

@@ -46,7 +46,10 @@ def test_requests_of_every_verb_that_fail_with_and_without_effect_change_nothing
             async def one(namespace: str) -> dict[str, Any]:
                 async with operators.running(namespace) as operator:
                     life = Life(admin, served, namespace)
-                    await life.play()
+                    try:
+                        await life.play()
+                    finally:
+                        print(operator.said(100))
                     tried = faults[namespace].tried
                     print(f"seed {names.index(namespace)}: {tried.total()} faults, {operator.starts} starts")
                     return await life.end()

@@ -2,6 +2,10 @@
 
 import pytest
 
+from ada_operator.kubernetes_time import timestamp
+from ada_operator.planner import LOOK_AGAIN_S
+from ada_operator.view import LINGER_S
+
 
 def test_an_experiment_runs_through_its_stages_and_leaves_only_its_configuration(cluster):
     cluster.finish("teacher")
@@ -9,6 +13,31 @@ def test_an_experiment_runs_through_its_stages_and_leaves_only_its_configuration
     assert cluster.status["phase"] == "Succeeded"
     assert cluster.kinds() == {"ConfigMap/quick-experiment"}
     assert not cluster.pods
+
+
+def test_what_waits_for_a_pod_on_a_lost_node_goes_when_that_has_had_its_time(cluster):
+    """Nothing is heard of such a pod: somebody has to look again."""
+    cluster.finish("teacher")
+    cluster.settle()
+    cluster.learn("student", 1000, phase="trained")
+    cluster.end_pods("trainer", 0)
+    cluster.settle()
+    cluster.evaluated("student", 0.5)
+    (lost,) = cluster.of_part("evaluation")
+    cluster.end_pods("evaluation", 0)
+    running = {**lost, "status": {"phase": "Running"}}
+    running["metadata"] = {**lost["metadata"], "deletionTimestamp": timestamp(cluster.now)}
+    cluster.run_controllers()
+    cluster.look()
+    cluster.pods[lost["metadata"]["name"]] = running
+    waiting = cluster.look()
+    assert cluster.status["phase"] == "Succeeded"
+    assert not waiting.deletions
+    assert waiting.requeue_after == LOOK_AGAIN_S
+    cluster.now += LINGER_S + 1
+    assert cluster.look().deletions
+    assert cluster.kinds() == {"ConfigMap/quick-experiment"}
+    assert cluster.look().requeue_after is None
 
 
 def test_phases_follow_one_another_and_never_go_back_within_a_stage(cluster):
