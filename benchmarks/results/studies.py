@@ -15,7 +15,7 @@ import copy
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from ada_curriculum.store import ObjectStore
 from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.report.curves import frames_to_reach
+from benchmarks.results.adaptation import by_kind
 from benchmarks.results.tables import (
     ROOT,
     curve_of,
@@ -63,6 +64,7 @@ class Arm:
     to_teacher: float | None  # frames until the training score reached the first stage's last one
     measures: dict[str, tuple[float, float]]  # early and late
     commit: str
+    kinds: dict[str, float] = field(default_factory=dict)  # k = 5 by kind of task, where there are several
 
 
 def curriculum(seed: int, frames: int) -> dict[str, Document]:
@@ -72,9 +74,8 @@ def curriculum(seed: int, frames: int) -> dict[str, Document]:
         document = example("quickstart", seed)
         spec = document["spec"]
         spec["curriculum"]["method"] = method
-        spec["environment"]["generatedWeight"] = (
-            1.0  # beside the template: easy, hard and impossible tasks to choose from
-        )
+        # Beside the template: easy, hard and impossible tasks to choose from. Short ones, lest they take all frames.
+        spec["environment"] |= {"generatedWeight": 1.0, "trialSeconds": [10]}
         spec["stages"] = [{**spec["stages"][0], "frames": frames}]
         found[method] = named(document, f"curriculum-{method}")
     return found
@@ -129,9 +130,9 @@ class Study:
 
 STUDIES = {
     "curriculum": Study(
-        "The quickstart's teacher, on generated tasks beside its template's, under each curriculum.",
+        "The quickstart's teacher, on generated tasks of 10 s beside its template's, under each curriculum.",
         curriculum,
-        7_000_000,
+        10_000_000,
         compares=False,
     ),
     "large": Study(
@@ -195,6 +196,7 @@ def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:
                 to_teacher=frames_to_reach(curve_of(history), target) if stage != stages[0] else None,
                 measures={key: early_and_late(history, key) for key in MEASURES if measured(history, key)},
                 commit=read_commit(store, stage),
+                kinds=scores_by_kind(read_evaluation(store, stage)),
             )
         )
     return found
@@ -203,6 +205,13 @@ def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:
 def scores_of(evaluation: Evaluation) -> tuple[float, float]:
     """Return the mean scores of one trial and of the last of five."""
     return evaluation.summary(AGENT, 1).mean.value, evaluation.summary(AGENT, 5).mean.value
+
+
+def scores_by_kind(evaluation: Evaluation) -> dict[str, float]:
+    """Return the mean score of the last of five trials by kind of task; nothing if all are of one kind."""
+    kinds = by_kind(evaluation)
+    scores = {kind: part.summary(AGENT, 5).mean.value for kind, part in kinds.items() if kind != "in all"}
+    return scores if len(scores) > 1 else {}
 
 
 def measured(history: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
@@ -221,6 +230,9 @@ def section(name: str, arms: Sequence[Arm]) -> list[str]:
     """Return the study's part of docs/results.md."""
     study, commits = STUDIES[name], " and ".join(sorted({arm.commit for arm in arms}))
     columns = {"frames to the first stage's score": reached} if study.compares else {}
+    columns |= {
+        f"k=5, {kind}": partial(score_of, kind) for kind in sorted({kind for arm in arms for kind in arm.kinds})
+    }
     columns |= {
         f"{MEASURES[key]}, early to late": partial(moved, key)
         for key in MEASURES
@@ -247,6 +259,11 @@ def reached(arm: Arm) -> str:
     if arm.name in FIRST:
         return ""
     return "not reached" if arm.to_teacher is None else f"{arm.to_teacher:,.0f}"
+
+
+def score_of(kind: str, arm: Arm) -> str:
+    """Return an arm's score on one kind of tasks."""
+    return f"{arm.kinds[kind]:.3f}" if kind in arm.kinds else ""
 
 
 def moved(key: str, arm: Arm) -> str:

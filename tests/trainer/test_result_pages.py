@@ -69,12 +69,12 @@ def test_each_generation_is_taught_by_the_one_before_and_all_are_of_one_size() -
 
 def test_a_study_says_scores_frames_to_the_teacher_and_how_the_curriculum_moved() -> None:
     arms = [
-        studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc"),
+        studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc", {"generated": 0.25}),
         studies.Arm("uniform", 1, 5_000, (0.5, 0.5), None, {}, "abc"),
     ]
     text = "\n".join(studies.section("curriculum", arms))
-    assert "| plr | 1 | 5,000 | 0.500 | 0.750 | 1.00 to 2.50 |" in text
-    assert "| uniform | 1 | 5,000 | 0.500 | 0.500 |  |" in text and "rules, early to late" in text
+    assert "| plr | 1 | 5,000 | 0.500 | 0.750 | 0.250 | 1.00 to 2.50 |" in text
+    assert "| uniform | 1 | 5,000 | 0.500 | 0.500 |  |  |" in text and "rules, early to late" in text
     arms = [studies.Arm(name, 1, 5_000, (0.5, 0.75), None, {}, "abc") for name in ("teacher", "large-alone")]
     text = "\n".join(studies.section("large", [*arms, replace(arms[0], name="large", to_teacher=1_234.0)]))
     assert "| large | 1 | 5,000 | 0.500 | 0.750 | 1,234 |" in text
