@@ -47,8 +47,8 @@ MEASURES = {  # of the emergent curriculum, as a history's points name them
 }
 TENFOLD = {"preset": "small", "core": "transformer-xl", "width": 128, "layers": 3, "heads": 4, "memory": 60}
 FIRST = ("teacher", "first")  # stages whose score the others are to reach
-# Like the quickstart's visits: few episodes of a task, lest what is learned be the task; few to admit it, or most frames
-# would go there. AdA's 10 and 30 took 10,000,000 frames to 0.47 on the template's tasks, seed 1.
+# Like the quickstart's visits: few episodes of a task, lest what is learned be the task; few to admit it, or most
+# frames would go there. AdA's 10 and 30 took 10,000,000 frames to 0.47 on the template's tasks, seed 1.
 SHORT_FILTER = {"episodes": 3, "epsilon3": 2, "epsilon5": 1, "trainingEpisodes": 4}
 SEEDS = 3
 EARLY, LATE = 0.1, 1.0  # shares of the frames at which a curriculum is looked at
