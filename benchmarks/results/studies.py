@@ -1,7 +1,7 @@
 """`python -m benchmarks.results.studies STUDY`: what a part of the recipe is worth, over seeds.
 
-    curriculum    the adaptation example's teacher under plr, noop-filter and uniform, at equal frames: scores, and how
-                  the tasks that were trained on changed (AdA's emergent curriculum)
+    curriculum    the quickstart's teacher under plr, noop-filter and uniform, at equal frames, where one of nine tasks
+                  is worth training on: scores, and how the tasks that were trained on changed (AdA's emergent curriculum)
     large         a student of ten times the teacher's size, with the teacher and without
     generations   three of equal size, each taught by the one before, beside one that learns alone as long
 
@@ -20,10 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ada_curriculum.store import ObjectStore
+from ada_sim.tasks.source import template_of
 from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.report.curves import frames_to_reach
-from benchmarks.results.adaptation import by_kind
 from benchmarks.results.tables import (
     ROOT,
     curve_of,
@@ -47,9 +49,9 @@ MEASURES = {  # of the emergent curriculum, as a history's points name them
 }
 TENFOLD = {"preset": "small", "core": "transformer-xl", "width": 128, "layers": 3, "heads": 4, "memory": 60}
 FIRST = ("teacher", "first")  # stages whose score the others are to reach
-# Like the quickstart's visits: few episodes of a task, lest what is learned be the task; few to admit it, or most
-# frames would go there. AdA's 10 and 30 took 10,000,000 frames to 0.47 on the template's tasks, seed 1.
-SHORT_FILTER = {"episodes": 3, "epsilon3": 2, "epsilon5": 1, "trainingEpisodes": 4}
+# Fewer episodes of a task than AdA's 10 and 30, like the quickstart's visits: else what is learned is the task.
+SHORT_FILTER = {"episodes": 3, "epsilon3": 2, "epsilon5": 1, "trainingEpisodes": 12}
+IDLE_WEIGHT = 4.0  # of each template of tasks that teach nothing, against 1
 SEEDS = 3
 EARLY, LATE = 0.1, 1.0  # shares of the frames at which a curriculum is looked at
 
@@ -67,7 +69,7 @@ class Arm:
     to_teacher: float | None  # frames until the training score reached the first stage's last one
     measures: dict[str, tuple[float, float]]  # early and late
     commit: str
-    kinds: dict[str, float] = field(default_factory=dict)  # k = 5 by kind of task, where there are several
+    kinds: dict[str, float] = field(default_factory=dict)  # k = 5 by template, where there are several
 
 
 def curriculum(seed: int, frames: int) -> dict[str, Document]:
@@ -77,13 +79,21 @@ def curriculum(seed: int, frames: int) -> dict[str, Document]:
         document = example("quickstart", seed)
         spec = document["spec"]
         spec["curriculum"]["method"] = method
-        if method == "noop-filter":
-            spec["curriculum"]["noopFilter"] = SHORT_FILTER
-        # Beside the template: easy, hard and impossible tasks to choose from. Short ones, lest they take all frames.
-        spec["environment"] |= {"generatedWeight": 1.0, "trialSeconds": [10]}
+        spec["curriculum"]["noopFilter"] = SHORT_FILTER
+        (one_try,) = spec["environment"]["templates"]
+        spec["environment"]["templates"] = [one_try, *idle_templates(one_try["text"])]
+        spec["evaluation"] = {"tasks": 2048, "trials": [1, 5]}
         spec["stages"] = [{**spec["stages"][0], "frames": frames}]
         found[method] = named(document, f"curriculum-{method}")
     return found
+
+
+def idle_templates(text: str) -> list[Document]:
+    """Return two templates that look like one-try: in one nothing makes what the goal asks for, in one it's avoided."""
+    in_vain = text.replace("-> X, G", "-> X, W")
+    texts = {"in-vain": in_vain, "no-need": in_vain.replace("goal near", "goal not near")}
+    assert len({text, *texts.values()}) == 3, "the quickstart's template has changed"
+    return [{"name": name, "weight": IDLE_WEIGHT, "text": one} for name, one in texts.items()]
 
 
 def large(seed: int, frames: int) -> dict[str, Document]:
@@ -135,7 +145,8 @@ class Study:
 
 STUDIES = {
     "curriculum": Study(
-        "The quickstart's teacher, on generated tasks of 10 s beside its template's, under each curriculum.",
+        "The quickstart's teacher under each curriculum, where one of nine tasks is worth training on: in four the goal"
+        " can't be reached, in four it holds whatever one does.",
         curriculum,
         10_000_000,
         compares=False,
@@ -201,7 +212,7 @@ def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:
                 to_teacher=frames_to_reach(curve_of(history), target) if stage != stages[0] else None,
                 measures={key: early_and_late(history, key) for key in MEASURES if measured(history, key)},
                 commit=read_commit(store, stage),
-                kinds=scores_by_kind(read_evaluation(store, stage)),
+                kinds=scores_by_kind(read_evaluation(store, stage), document),
             )
         )
     return found
@@ -212,11 +223,12 @@ def scores_of(evaluation: Evaluation) -> tuple[float, float]:
     return evaluation.summary(AGENT, 1).mean.value, evaluation.summary(AGENT, 5).mean.value
 
 
-def scores_by_kind(evaluation: Evaluation) -> dict[str, float]:
-    """Return the mean score of the last of five trials by kind of task; nothing if all are of one kind."""
-    kinds = by_kind(evaluation)
-    scores = {kind: part.summary(AGENT, 5).mean.value for kind, part in kinds.items() if kind != "in all"}
-    return scores if len(scores) > 1 else {}
+def scores_by_kind(evaluation: Evaluation, document: Document) -> dict[str, float]:
+    """Return the mean score of the last of five trials by template; nothing if all tasks are of one."""
+    names = [template["name"] for template in document["spec"]["environment"]["templates"]]
+    of = np.array([template_of(task) for task in evaluation.tasks])
+    scores = evaluation.scores[AGENT][5]
+    return {name: float(scores[of == n].mean()) for n, name in enumerate(names)} if len(names) > 1 else {}
 
 
 def measured(history: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:

@@ -69,7 +69,7 @@ def test_each_generation_is_taught_by_the_one_before_and_all_are_of_one_size() -
 
 def test_a_study_says_scores_frames_to_the_teacher_and_how_the_curriculum_moved() -> None:
     arms = [
-        studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc", {"generated": 0.25}),
+        studies.Arm("plr", 1, 5_000, (0.5, 0.75), None, {"num_rules": (1.0, 2.5)}, "abc", {"one-try": 0.25}),
         studies.Arm("uniform", 1, 5_000, (0.5, 0.5), None, {}, "abc"),
     ]
     text = "\n".join(studies.section("curriculum", arms))

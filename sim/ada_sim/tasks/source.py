@@ -34,6 +34,11 @@ def template_task(index: int, number: int = 0) -> int:
     return TEMPLATE_BIT | index << _INDEX_SHIFT | number
 
 
+def template_of(number: int) -> int | None:
+    """Return which of an experiment's templates (from 0) a task's number is of; None for a generated task."""
+    return number >> _INDEX_SHIFT & _INDEX_MASK if number & TEMPLATE_BIT else None
+
+
 class TaskSource:
     """The tasks of one experiment. Pure: a number always means the same task; tasks lately asked for are kept."""
 
@@ -87,9 +92,9 @@ class TaskSource:
     def _build(self, number: int) -> Task:
         held_out = bool(number & HELD_OUT_BIT)
         number &= ~HELD_OUT_BIT
-        if not number & TEMPLATE_BIT:
+        index = template_of(number)
+        if index is None:
             return self._generator.task(number, held_out)
-        index = number >> _INDEX_SHIFT & _INDEX_MASK
         if index >= len(self._templates):
             raise ValueError(f"task {number:#x} is of template {index}; the experiment has {len(self._templates)}")
         return self._templates[index].task(number & _NUMBER_MASK, held_out)
