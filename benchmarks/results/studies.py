@@ -1,7 +1,7 @@
 """`python -m benchmarks.results.studies STUDY`: what a part of the recipe is worth, over seeds.
 
     curriculum    the quickstart's teacher under plr, noop-filter and uniform, at equal frames, where one of nine tasks
-                  is worth training on: scores, and how the tasks that were trained on changed (AdA's emergent curriculum)
+                  is worth training on: scores, and how the tasks trained on changed (AdA's emergent curriculum)
     large         a student of ten times the teacher's size, with the teacher and without
     generations   three of equal size, each taught by the one before, beside one that learns alone as long
 

@@ -5,12 +5,15 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ada_api.experiment import AdaExperiment
 from ada_api.rules import broken
 from ada_sim.observation import specification
+from ada_sim.tasks.source import HELD_OUT_BIT, TaskSource, template_task
+from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.networks.agent import AgentNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -39,6 +42,24 @@ def test_the_curricula_differ_in_their_method_alone() -> None:
     assert [one["spec"]["curriculum"].pop("method") for one in documents.values()] == list(studies.METHODS)
     specs = [one["spec"] for one in documents.values()]
     assert specs[0] == specs[1] == specs[2]
+
+
+def test_scores_are_told_apart_by_template() -> None:
+    document = studies.curriculum(1, 1_000)["plr"]
+    tasks = tuple(template_task(index, 7) | HELD_OUT_BIT for index in (0, 1, 2, 0))
+    played = Evaluation("teacher", 9, "", tasks, {AGENT: {5: np.array([0.5, 0.0, 1.0, 0.75])}}, 1.0)
+    assert studies.scores_by_kind(played, document) == {"one-try": 0.625, "in-vain": 0.0, "no-need": 1.0}
+    document["spec"]["environment"]["templates"] = document["spec"]["environment"]["templates"][:1]
+    assert studies.scores_by_kind(played, document) == {}
+
+
+def test_in_the_study_of_curricula_only_the_quickstarts_tasks_can_be_learned_from() -> None:
+    source = TaskSource(AdaExperiment.model_validate(studies.curriculum(1, 1_000)["plr"]).spec.environment)
+    for index, (reachable, holds) in enumerate(((True, False), (False, False), (False, True))):
+        game = source.task(template_task(index, 3)).game
+        (goal,) = game.goals
+        assert any(goal.second in rule.spawns for rule in game.rules) == reachable
+        assert goal.negated == holds
 
 
 def test_the_large_student_has_ten_times_its_teachers_parameters_and_a_twin_without_a_teacher() -> None:
