@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ada_trainer.evaluation.result import Evaluation
-from benchmarks.results import adaptation, quickstart, studies, validation
+from ada_trainer.report.sections import score_chart
+from benchmarks.results import adaptation, emergence, quickstart, studies, validation
 from benchmarks.results.tables import PAGE, ROOT, picture
 from benchmarks.validation import Run
 
@@ -26,16 +26,19 @@ def main() -> int:
     long = [adaptation.run_seed(seed, arguments.directory) for seed in range(1, arguments.adaptation_seeds + 1)]
     PAGE.write_text(page(quick, long, validation.read_runs(), studies.sections()), encoding="utf-8")
     PICTURES.mkdir(exist_ok=True)
-    for name, evaluation in pictures(quick, long).items():
-        (PICTURES / f"{name}.svg").write_text(picture(evaluation), encoding="utf-8")
+    for name, chart in pictures(quick, long).items():
+        (PICTURES / f"{name}.svg").write_text(picture(chart), encoding="utf-8")
     print(f"wrote {PAGE}")
     return 0
 
 
-def pictures(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outcome]) -> dict[str, Evaluation]:
-    """Return the evaluations that are drawn, by the name of the file."""
-    drawn = {"quickstart-scores": quick[0].student} if quick else {}
-    return drawn | ({"adaptation-scores": long[0].stages[-1]} if long else {})
+def pictures(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outcome]) -> dict[str, str]:
+    """Return the charts by the name of the file."""
+    drawn = {"quickstart-scores": score_chart(quick[0].student)} if quick else {}
+    if long:
+        drawn["adaptation-scores"] = score_chart(long[0].stages[-1])
+        drawn["emergent-curriculum"] = emergence.chart(long[0].history)
+    return drawn
 
 
 def page(

@@ -9,6 +9,7 @@ import numpy as np
 from ada_curriculum.store import ObjectStore
 from ada_sim.tasks.source import TEMPLATE_BIT
 from ada_trainer.evaluation.result import Evaluation
+from benchmarks.results import emergence
 from benchmarks.results.tables import (
     SCORE_COLUMNS,
     above_zero,
@@ -29,6 +30,7 @@ class Outcome:
     stages: tuple[Evaluation, ...]  # in the order of the experiment
     seconds: tuple[float, ...]  # of training, by stage
     commit: str  # of the code that trained
+    history: emergence.History  # of the first stage
 
 
 def run_seed(seed: int, directory: Path) -> Outcome:
@@ -46,6 +48,7 @@ def read_outcome(seed: int, store: ObjectStore, stages: Sequence[str]) -> Outcom
         stages=tuple(read_evaluation(store, stage) for stage in stages),
         seconds=tuple(points[-1]["time"] - points[0]["time"] for points in histories),
         commit=read_commit(store, stages[0]),
+        history=histories[0],
     )
 
 
@@ -65,7 +68,26 @@ def section(outcomes: Sequence[Outcome]) -> list[str]:
                 row = f"| {outcome.seed} | {part.stage} | {part.frames:,} | {len(part.tasks)} {kind}"
                 lines.append(f"{row} | {score_cells(part)}")
     seconds = [f"{', '.join(f'{s:,.0f}' for s in outcome.seconds)} (seed {outcome.seed})" for outcome in outcomes]
-    return [*lines, "", f"Seconds of training by stage: {'; '.join(seconds)}.", "", *verdicts(outcomes)]
+    lines += [
+        "",
+        f"Seconds of training by stage: {'; '.join(seconds)}.",
+        "",
+        *verdicts(outcomes),
+        "",
+        *emerged(outcomes),
+    ]
+    return lines
+
+
+def emerged(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say how the tasks changed that the first stage was trained on."""
+    rows = [(f"seed {outcome.seed}", outcome.history) for outcome in outcomes]
+    return [
+        "The emergent curriculum: what the tasks were like that the teacher was trained on, means over each fifth of",
+        "its frames, in order; drawn for seed 1 in `docs/images/emergent-curriculum.svg`.",
+        "",
+        *emergence.section(rows),
+    ]
 
 
 def by_kind(evaluation: Evaluation) -> dict[str, Evaluation]:

@@ -26,6 +26,7 @@ from ada_curriculum.store import ObjectStore
 from ada_sim.tasks.source import template_of
 from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.report.curves import frames_to_reach
+from benchmarks.results.emergence import MEASURES, early_and_late, measured
 from benchmarks.results.tables import (
     ROOT,
     curve_of,
@@ -39,21 +40,12 @@ from benchmarks.results.tables import (
 
 KEPT = ROOT / "docs" / "studies"
 METHODS = ("plr", "noop-filter", "uniform")
-MEASURES = {  # of the emergent curriculum, as a history's points name them
-    "num_rules": "rules",
-    "num_trials": "trials",
-    "min_rules_to_trigger": "least rules to trigger",
-    "hidden_critical_rules": "hidden critical rules",
-    "dead_end_rules": "dead-end rules",
-    "initial_objects": "objects",
-}
 TENFOLD = {"preset": "small", "core": "transformer-xl", "width": 128, "layers": 3, "heads": 4, "memory": 60}
 FIRST = ("teacher", "first")  # stages whose score the others are to reach
 # Fewer episodes of a task than AdA's 10 and 30, like the quickstart's visits: else what is learned is the task.
 SHORT_FILTER = {"episodes": 3, "epsilon3": 2, "epsilon5": 1, "trainingEpisodes": 12}
 IDLE_WEIGHT = 4.0  # of each template of tasks that teach nothing, against 1
 SEEDS = 3
-EARLY, LATE = 0.1, 1.0  # shares of the frames at which a curriculum is looked at
 
 Document = dict[str, Any]
 
@@ -67,7 +59,7 @@ class Arm:
     frames: int
     scores: tuple[float, float]  # k = 1 and k = 5, held-out tasks
     to_teacher: float | None  # frames until the training score reached the first stage's last one
-    measures: dict[str, tuple[float, float]]  # early and late
+    measures: dict[str, tuple[float, float]]  # in the first and the last fifth of the frames
     commit: str
     kinds: dict[str, float] = field(default_factory=dict)  # k = 5 by template, where there are several
 
@@ -229,18 +221,6 @@ def scores_by_kind(evaluation: Evaluation, document: Document) -> dict[str, floa
     of = np.array([template_of(task) for task in evaluation.tasks])
     scores = evaluation.scores[AGENT][5]
     return {name: float(scores[of == n].mean()) for n, name in enumerate(names)} if len(names) > 1 else {}
-
-
-def measured(history: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
-    """Return (frames, value) of the points that have the measure."""
-    return [(point["frames"], point[key]) for point in history if isinstance(point.get(key), int | float)]
-
-
-def early_and_late(history: Sequence[dict[str, Any]], key: str) -> tuple[float, float]:
-    """Return a measure after a tenth of the frames and at the end."""
-    points, last = measured(history, key), history[-1]["frames"]
-    early, late = (min(points, key=lambda point: abs(point[0] - share * last))[1] for share in (EARLY, LATE))
-    return early, late
 
 
 def section(name: str, arms: Sequence[Arm]) -> list[str]:

@@ -16,7 +16,6 @@ from ada_curriculum.store import DirectoryStore, ObjectStore, get
 from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.evaluation.statistics import Interval
 from ada_trainer.report.curves import smoothed
-from ada_trainer.report.sections import score_chart
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "results.md"
@@ -66,10 +65,9 @@ def curve_of(history: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
     return smoothed([point["frames"] for point in points], [point["score"] for point in points])
 
 
-def picture(evaluation: Evaluation) -> str:
-    """Return the chart of the report as an SVG file of its own."""
+def picture(chart: str) -> str:
+    """Return a chart of the report as an SVG file of its own."""
     style = (files("ada_trainer.report") / "style.css").read_text(encoding="utf-8")
-    chart = score_chart(evaluation)
     return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
         ">", f"><style>{style}</style>", 1
     )

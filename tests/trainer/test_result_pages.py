@@ -17,7 +17,7 @@ from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.networks.agent import AgentNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks.results import studies, validation
+from benchmarks.results import emergence, studies, validation
 from benchmarks.results.tables import put_section
 from benchmarks.validation import Run, settings_of
 
@@ -118,9 +118,14 @@ def test_what_came_of_an_experiment_is_read_as_long_as_the_experiment_is_the_sam
         assert studies.read_kept(document, 2, tmp_path / "kept") == []
 
 
-def test_early_and_late_are_a_tenth_of_the_frames_and_their_end() -> None:
-    history = [{"frames": 100 * n, "num_rules": float(n)} for n in range(11)] + [{"frames": 1_000}]
-    assert studies.early_and_late(history, "num_rules") == (1.0, 10.0)
+def test_what_emerged_is_told_by_means_over_each_fifth_of_the_frames() -> None:
+    history = [{"frames": 100 * n, **dict.fromkeys(emergence.MEASURES, float(n))} for n in range(11)]
+    history.append({"frames": 1_000, "score": 0.5})
+    assert emergence.by_parts(history, "num_rules") == [0.5, 2.5, 4.5, 6.5, 9.0]
+    assert emergence.early_and_late(history, "num_rules") == (0.5, 9.0)
+    lines = emergence.section([("seed 1", history)])
+    assert lines[-1].startswith("| seed 1 | 0.50, 2.50, 4.50, 6.50, 9.00 |") and "hidden critical rules" in lines[0]
+    assert emergence.chart(history).count("</text>") > len(emergence.MEASURES)
 
 
 def test_the_validations_page_counts_what_was_not_solved_and_names_what_was_not_run() -> None:
