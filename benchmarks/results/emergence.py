@@ -37,8 +37,8 @@ def by_parts(history: History, key: str) -> list[float]:
 
 def early_and_late(history: History, key: str) -> tuple[float, float]:
     """Return the means of a measure over the first and the last fifth of the frames."""
-    first, *_, last = by_parts(history, key)
-    return first, last
+    means = by_parts(history, key)
+    return means[0], means[-1]
 
 
 def section(rows: Sequence[tuple[str, History]]) -> list[str]:
