@@ -1,14 +1,13 @@
 """`python -m benchmarks.gpu` (`make bench-gpu`): acting and learning on a GPU, beside eager float32 on the same GPU.
 
-    acting     eager; bfloat16 by autocast; torch.compile, whose `reduce-overhead` makes CUDA graphs
-    learning   TF32 as workers use it; large products in bfloat16
+    acting     large products in bfloat16; by CUDA graphs; both, as workers act
+    learning   TF32; large products in bfloat16, as workers learn
 
 Prints one JSON row a line as `python -m benchmarks` does. Without a GPU it says so and ends with 2.
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,7 +17,6 @@ from ada_trainer import kernels
 from ada_trainer.learner import Batch, Learner, UpdateReport
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.networks.presets import sizes_of
-from ada_trainer.networks.transformer_xl import TransformerXl
 from benchmarks.learner import MODELS, UNROLL, made_up_batch, network_of, observations
 from benchmarks.row import Row, rate_row
 from benchmarks.timing import FULL, Effort, by_turns, rate_of
@@ -42,17 +40,15 @@ def main() -> int:
     return 0
 
 
-def acting(network: AgentNetwork, batch: int, device: torch.device, half: bool) -> Callable[[], None]:
+def acting(network: AgentNetwork, batch: int, device: torch.device) -> Callable[[], None]:
     """Return a function that takes one timestep in all worlds and waits for it."""
     seen = {name: values[0].to(device) for name, values in observations(1, batch).items()}
-    held = [network.initial_state(batch)]
-    assert isinstance(network.core, TransformerXl)
-    with torch.inference_mode():  # not in a step that is compiled: a CUDA graph writes over what came out of it
-        held[0] = replace(held[0], memory=network.core.make_ready(held[0].memory))
+    with torch.inference_mode():
+        held = [network.initial_state(batch)]
     nowhere = torch.zeros(batch, dtype=torch.bool, device=device)
 
     def work() -> None:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with torch.inference_mode():
             _, held[0] = network.step(seen, held[0], nowhere)
         wait(device)
 
@@ -61,15 +57,18 @@ def acting(network: AgentNetwork, batch: int, device: torch.device, half: bool) 
 
 def acting_rows(size: str, model: AgentModel, device: torch.device, effort: Effort) -> Iterator[Row]:
     """Compare ways to act with eager float32."""
-    network = network_of(model).to(device).requires_grad_(False)
-    compiled = network_of(model).to(device).requires_grad_(False)
-    compiled.core.step = torch.compile(compiled.core.step, mode="reduce-overhead")  # type: ignore[method-assign]
-    plain = acting(network, BATCH, device, half=False)
+    plain = acting(network_of(model).to(device).requires_grad_(False), BATCH, device)
     what = f"tokens/s acting on {name_of(device)}, {size} parameters, B={BATCH}, M={sizes_of(model).memory}"
-    for label, work in (
-        ("bfloat16", acting(network, BATCH, device, half=True)),
-        ("torch.compile, CUDA graphs", acting(compiled, BATCH, device, half=False)),
+    for label, products, captures in (
+        ("bfloat16", torch.bfloat16, False),
+        ("CUDA graphs", torch.float32, True),
+        ("bfloat16, CUDA graphs", torch.bfloat16, True),
     ):
+        network = network_of(model).to(device).requires_grad_(False)
+        network.multiply_in(products)
+        if captures:
+            network.capture_steps()
+        work = acting(network, BATCH, device)
         work()
         rates = by_turns([partial(rate_of, one, BATCH, effort.seconds) for one in (work, plain)], effort.repeats)
         yield rate_row("gpu", f"{what}, {label}", *rates, "eager float32", None)

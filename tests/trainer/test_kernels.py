@@ -14,6 +14,8 @@ from ada_trainer.learner import Learner
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import gpu
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
 
 @pytest.mark.parametrize(
     ("device", "capability", "matrix_units", "name", "reason"),
@@ -21,7 +23,7 @@ from benchmarks import gpu
         ("cpu", 0, False, "float32", "no matrix units"),
         ("cpu", 0, True, "bfloat16", "has matrix units"),
         ("cuda", 7, False, "float32", "capability 7"),
-        ("cuda", 9, True, "tf32", "capability 9"),
+        ("cuda", 9, False, "bfloat16", "capability 9"),
     ],
 )
 def test_the_choice_follows_from_the_device(
@@ -49,6 +51,30 @@ def test_the_choice_and_what_was_measured_stand_in_the_log(caplog: pytest.LogCap
     assert rates[0] > 0 and "in bfloat16" in line
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_captured_steps_find_what_plain_ones_find_around_the_ring_and_after_an_update(device: str) -> None:
+    assert kernels.difference_when_captured(torch.device(device)) <= (0.0 if device == "cpu" else kernels.CLOSE)
+
+
+def test_steps_are_not_captured_where_that_does_not_work_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not kernels.can_capture(torch.device("cpu"))
+    for found, reason in ((0.5, "off by 0.5"), (float("nan"), "off by nan"), (None, "failed: no graphs here")):
+
+        def difference(device: torch.device, far: float | None = found) -> float:
+            if far is None:
+                raise RuntimeError("no graphs here")
+            return far
+
+        monkeypatch.setattr(kernels, "difference_when_captured", difference)
+        caplog.clear()
+        assert not kernels.can_capture(torch.device("cuda"))
+        assert reason in caplog.messages[0]
+    monkeypatch.setattr(kernels, "difference_when_captured", lambda device: 1e-5)
+    assert kernels.can_capture(torch.device("cuda"))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run `make bench-gpu`")
 def test_the_benchmark_of_gpus_says_why_it_can_not_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main() == 2
@@ -58,7 +84,7 @@ def test_the_benchmark_of_gpus_says_why_it_can_not_run(capsys: pytest.CaptureFix
 def test_what_it_measures_acts_and_waits_on_any_device() -> None:
     torch.set_num_threads(1)
     network = gpu.network_of(AgentModel(preset="nano", memory=8)).requires_grad_(False)
-    gpu.acting(network, 2, torch.device("cpu"), half=False)()
+    gpu.acting(network, 2, torch.device("cpu"))()
     told = gpu.made_up_batch(network, 4, 2)
     assert told.reward.device == network.rest.device and told.roots is None
 

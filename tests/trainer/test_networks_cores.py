@@ -1,13 +1,15 @@
 """The memories against slow and obvious references, and the published sizes."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ada_api.stages import AgentModel
-from ada_trainer.networks.attention import attend
+from ada_trainer.networks.attention import attend, attend_fused
+from ada_trainer.networks.captured_step import capture
 from ada_trainer.networks.gru import Gru, gru_sequence
 from ada_trainer.networks.gru_attention import GruAttention
 from ada_trainer.networks.presets import PRESETS, Sizes, sizes_of
@@ -82,7 +84,8 @@ def test_the_transformer_attends_as_written_down_pair_by_pair() -> None:
         torch.testing.assert_close(ours[:, b], core.norm(expected), atol=1e-5, rtol=1e-5)
 
 
-def test_the_attention_by_hand_has_the_gradients_of_one_written_column_by_column() -> None:
+@pytest.mark.parametrize("attending", [attend, attend_fused])
+def test_the_attention_has_the_gradients_of_one_written_column_by_column(attending: Callable[..., Tensor]) -> None:
     torch.manual_seed(0)
     B, N, T, M, H = 2, 3, 5, 4, 6
     shapes = [(B, N, T, H)] * 3 + [(N, H, M + 1), (N, 1, H), (N, 1, H)]
@@ -99,7 +102,7 @@ def test_the_attention_by_hand_has_the_gradients_of_one_written_column_by_column
         scores = (query + content_offset) @ columns[0].transpose(-1, -2) + of_columns + mask
         return scores.softmax(-1) @ columns[1]
 
-    ours, expected = attend(*inputs, old_keys, old_values, mask), plainly(*inputs)
+    ours, expected = attending(*inputs, old_keys, old_values, mask), plainly(*inputs)
     torch.testing.assert_close(ours, expected)
     weights = torch.randn_like(expected)
     for mine, theirs in zip(
@@ -108,6 +111,33 @@ def test_the_attention_by_hand_has_the_gradients_of_one_written_column_by_column
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+def test_a_captured_step_goes_on_as_a_plain_one_and_leaves_clones_alone(products: torch.dtype) -> None:
+    torch.manual_seed(0)
+    core = TransformerXl(Sizes(width=8, layers=2, heads=2, memory=3, embedding=8)).requires_grad_(False)
+    core.products = products
+    plain, captured = core.initial_state(3), capture(core, core.initial_state(3))
+    for t in range(11):
+        x, clear = torch.randn(3, 8), torch.rand(3) < 0.2
+        if t == 6:  # an update: the parameters change where they lie
+            for parameter in core.parameters():
+                parameter.mul_(1.1)
+            plain, captured = core.renew(plain), core.renew(captured)
+        aside = core.clone(captured)
+        (expected, plain), (found, captured) = core.step(x, plain, clear), core.step(x, captured, clear)
+        again, aside = core.step(x, aside, clear)
+        assert torch.equal(found, expected) and aside.captured is None
+        torch.testing.assert_close(again, expected, atol=0.02 if products == torch.bfloat16 else 1e-5, rtol=0)
+    assert captured.captured is not None and core.select(captured, torch.tensor([0])).captured is None
+
+
+def test_states_that_begin_after_it_was_asked_for_have_their_step_captured() -> None:
+    core = TransformerXl(Sizes(width=8, layers=1, heads=2, memory=3, embedding=8))
+    assert core.initial_state(2).captured is None
+    core.captures = True
+    assert core.initial_state(2).captured is not None
 
 
 def test_nothing_older_than_the_memory_and_nothing_later_reaches_a_timestep() -> None:

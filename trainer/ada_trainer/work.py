@@ -89,10 +89,12 @@ class Work:
         self._frozen: AgentNetwork | None = None
         if (pinned := stage.co_player.checkpoint) is not None:
             self._frozen = load_agent(pinned, record, "co-player").to(group.device)
-        products = kernels.choose(group.device)
+        products, captures = kernels.choose(group.device), kernels.can_capture(group.device)
         for network in (self._network, self._teacher, self._frozen):
             if network is not None:
                 network.multiply_in(products, kernels.LEAST_WIDTH)
+                if captures:
+                    network.capture_steps()
         leave_out_compiler()
         self._learner = Learner(
             self._network,

@@ -189,6 +189,11 @@ class AgentNetwork(nn.Module):
         if self.model is not None and self.model.width >= least_width:
             self.model.products = kind
 
+    def capture_steps(self) -> None:
+        """Have the steps of a Transformer-XL captured, of states that begin from now on (`captured_step.py`)."""
+        if isinstance(self.core, TransformerXl):
+            self.core.captures = True
+
     def select(self, state: AgentState, worlds: Tensor) -> AgentState:
         """Return the state of these worlds (int64 [N])."""
         return AgentState(self.core.select(state.memory, worlds), state.task[worlds], state.known[worlds])

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ada_trainer.networks.attention import attend, score_by_age
+from ada_trainer.networks.captured_step import CapturedStep, capture
 from ada_trainer.networks.layers import linear
 from ada_trainer.networks.presets import Sizes
 
@@ -74,6 +75,7 @@ class TransformerState:
     episode: Tensor  # int64 [B]: number of the present episode
     position: int  # timesteps seen: the next one is written to slot position mod S
     ready: tuple[ReadyBlock, ...] | None = None  # None: to be worked out with the next step
+    captured: CapturedStep | None = None  # the step over these tensors, where it is captured
 
 
 class Block(nn.Module):
@@ -140,6 +142,7 @@ class TransformerXl(nn.Module):
         self.sizes = sizes
         self.slots = sizes.memory + 1
         self.products: torch.dtype = torch.float32
+        self.captures = False  # whether states that begin from now on have their step captured
         self.head_width = sizes.width // sizes.heads
         self.blocks = nn.ModuleList(Block(sizes.width, sizes.heads) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.width)
@@ -149,13 +152,14 @@ class TransformerXl(nn.Module):
         """Return an empty cache."""
         like = self.norm.weight
         shape = (self.sizes.layers, batch, self.sizes.heads, self.slots, self.head_width)
-        return TransformerState(
+        state = TransformerState(
             keys=like.new_zeros(shape, dtype=self.products),
             values=like.new_zeros(shape, dtype=self.products),
             episodes=torch.full((batch, self.slots), -1, device=like.device),
             episode=torch.zeros(batch, dtype=torch.int64, device=like.device),
             position=0,
         )
+        return capture(self, state) if self.captures else state
 
     def make_ready(self, state: TransformerState) -> TransformerState:
         """Return the state with what follows from the parameters worked out."""
@@ -168,20 +172,38 @@ class TransformerXl(nn.Module):
         ready = self.make_ready(state).ready
         assert ready is not None
         slot = state.position % self.slots
+        if state.captured is None:
+            out = self.advance(x_BD, state, clear_B, ready, slot)
+        else:
+            out = state.captured(x_BD, clear_B, slot, ready)
+        return out, replace(state, position=state.position + 1, ready=ready)
+
+    def advance(
+        self, x_BD: Tensor, state: TransformerState, clear_B: Tensor, ready: tuple[ReadyBlock, ...], slot: int | Tensor
+    ) -> Tensor:
+        """Write one timestep into the state's slot, a number or int64 [1], and return what it finds, [B, D]."""
         state.episode += clear_B
-        state.episodes[:, slot] = state.episode
+        _put(state.episodes, 1, slot, state.episode)
         other = state.episodes != state.episode[:, None]  # [B, S]
         mask = torch.zeros_like(other, dtype=self.products).masked_fill_(other, MASKED)[:, None, None]
-        of_newest = self.slots - 1 - slot  # column of `age_keys` for slot 0
         x = x_BD[:, None]
         for block, own, keys, values in zip(self.blocks, ready, state.keys, state.values, strict=True):
             query, key, value = _block(block).project(x, own.layers)  # [B, N, 1, H]
-            keys[:, :, slot], values[:, :, slot] = key[:, :, 0], value[:, :, 0]
+            _put(keys, 2, slot, key[:, :, 0])
+            _put(values, 2, slot, value[:, :, 0])
             scores = torch.matmul(query + own.content_offset, keys.transpose(-1, -2))
-            scores += score_by_age(query + own.age_offset, own.age_keys[..., of_newest : of_newest + self.slots])
+            scores += score_by_age(query + own.age_offset, self._of_ages(own.age_keys, slot))
             weights = torch.softmax(scores.add_(mask), -1)
             x = _block(block).finish(x, torch.matmul(weights, values), own.layers)
-        return self.norm(x[:, 0]), replace(state, position=state.position + 1, ready=ready)
+        out: Tensor = self.norm(x[:, 0])
+        return out
+
+    def _of_ages(self, age_keys: Tensor, slot: int | Tensor) -> Tensor:
+        """Return the keys of the slots' ages, [N, H, S], of `ReadyBlock.age_keys`, when this slot is written."""
+        of_first = self.slots - 1 - slot  # column of slot 0
+        if isinstance(of_first, int):
+            return age_keys[..., of_first : of_first + self.slots]
+        return age_keys.index_select(-1, of_first + torch.arange(self.slots, device=age_keys.device))
 
     def unroll(self, x_TBD: Tensor, state: TransformerState, clear_TB: Tensor) -> Tensor:
         """T timesteps at once; leaves `state` as it is. Rows see the cache's newest M slots and the rows before."""
@@ -232,6 +254,7 @@ class TransformerXl(nn.Module):
         """Return the state of these worlds."""
         return replace(
             state,
+            captured=None,
             keys=state.keys.index_select(1, worlds),
             values=state.values.index_select(1, worlds),
             episodes=state.episodes[worlds],
@@ -243,12 +266,21 @@ class TransformerXl(nn.Module):
         turn = -(state.position % self.slots)
         return replace(
             state,
+            captured=None,
             keys=state.keys.roll(turn, 3),
             values=state.values.roll(turn, 3),
             episodes=state.episodes.roll(turn, 1),
             episode=state.episode.clone(),
             position=0,
         )
+
+
+def _put(ring: Tensor, dim: int, slot: int | Tensor, value: Tensor) -> None:
+    """Write a value into a slot of this axis; one that lies on a device, int64 [1], is not waited for."""
+    if isinstance(slot, int):
+        ring.select(dim, slot).copy_(value)
+    else:
+        ring.index_copy_(dim, slot, value.unsqueeze(dim))
 
 
 def _block(module: nn.Module) -> Block:
