@@ -284,3 +284,31 @@ def test_lost_worlds_drop_their_episodes_alone_and_go_on_with_others() -> None:
         assert result.timesteps == lease.trials * TRIAL_TIMESTEPS
     reported = {int(result.lease.removeprefix("lease-")) for result in results}
     assert set(range(20)) - reported == worlds.dropped, "what was assigned and had not begun is played after all"
+
+
+def test_acting_by_captured_steps_collects_what_plain_steps_collect() -> None:
+    collected = []
+    for captures in (False, True):
+        agent = network("transformer-xl")
+        if captures:
+            agent.capture_steps()
+        algorithm = Algorithm(unroll=UNROLL, worlds=WORLDS)
+        collecting = Collector(CountingWorlds(WORLDS), WORLDS, 1, agent, algorithm, Lender(), seed=3)
+        batches = []
+        for _ in range(6):  # more than once around the ring
+            batches.append(collecting.collect().batch)
+            with torch.no_grad():  # an update: the parameters change where they lie
+                for parameter in agent.parameters():
+                    parameter.mul_(1.01)
+        collected.append(batches)
+    for plain, captured in zip(*collected, strict=True):
+        assert torch.equal(plain.actions, captured.actions)
+        assert torch.equal(plain.value, captured.value)
+        assert torch.equal(plain.state.memory.keys, captured.state.memory.keys)
+
+
+def test_only_a_transformer_xl_has_its_steps_captured() -> None:
+    for core, captured in (("gru", False), ("gru-attention", False), ("transformer-xl", True)):
+        agent = network(core)
+        agent.capture_steps()
+        assert (getattr(agent.initial_state(2).memory, "captured", None) is not None) == captured
