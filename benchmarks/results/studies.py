@@ -138,7 +138,8 @@ class Study:
 STUDIES = {
     "curriculum": Study(
         "The quickstart's teacher under each curriculum, where one of nine tasks is worth training on: in four the goal"
-        " can't be reached, in four it holds whatever one does.",
+        " can't be reached, in four it holds whatever one does. Beside the generator's tasks of 10 s, at equal weights,"
+        " uniform sampling was as good as replay after as many frames, seed 1: 0.63 and 0.64 of the template's tasks.",
         curriculum,
         10_000_000,
         compares=False,
@@ -233,7 +234,7 @@ def section(name: str, arms: Sequence[Arm]) -> list[str]:
     columns |= {
         f"{MEASURES[key]}, early to late": partial(moved, key)
         for key in MEASURES
-        if not study.compares and any(key in arm.measures for arm in arms)
+        if not study.compares and len({value for arm in arms for value in arm.measures.get(key, ())}) > 1
     }
     lines = [
         f"## Study: {name}",

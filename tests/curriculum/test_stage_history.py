@@ -9,7 +9,14 @@ from ada_api.curriculum import Curriculum, PrioritisedLevelReplay
 from ada_curriculum.history import MAX_POINTS, History
 from ada_curriculum.measures import MAX_WAITING, TaskMeasures
 from ada_curriculum.orders import Order, Purpose
-from ada_curriculum.record import FEWEST_EPISODES, RECENT_EPISODES, SnapshotError, StageRecord, snapshot_score
+from ada_curriculum.record import (
+    FEWEST_EPISODES,
+    RECENT_EPISODES,
+    RECENT_TASKS,
+    SnapshotError,
+    StageRecord,
+    snapshot_score,
+)
 from ada_curriculum.requests import AdvanceRequest
 from ada_curriculum.stage import Applied, StageCurriculum, make_method, random_generator
 from ada_curriculum.types import Result
@@ -115,6 +122,19 @@ def test_each_task_trained_on_is_measured_once_and_beside_the_service() -> None:
     assert tasks.measured == 20
     assert stage.task_metrics() == {"num_rules": pytest.approx(np.mean([task % 7 for task in range(20)]))}
     assert stage.history.points[-1]["num_rules"] == stage.task_metrics()["num_rules"]
+
+
+def test_tasks_that_never_come_again_are_measured_too_and_stand_in_the_next_point() -> None:
+    stage = record(tasks=CountedTasks())
+    for frames in range(1, 5):
+        stage.note([learned(task + 100 * frames, 0.5) for task in range(RECENT_TASKS)])
+        stage.advance(advance(frames), float(frames))
+        stage._measures.wait()
+    first, *rest = stage.history.points
+    assert "num_rules" not in first
+    assert [point["num_rules"] for point in rest] == [
+        pytest.approx(np.mean([(task + 100 * frames) % 7 for task in range(RECENT_TASKS)])) for frames in range(1, 4)
+    ]
 
 
 def test_a_slow_measure_holds_nobody_up_and_a_failing_one_is_left_out() -> None:

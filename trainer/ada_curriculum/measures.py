@@ -38,6 +38,10 @@ class TaskMeasures:
             self._thread = threading.Thread(target=self._work, name="task-measures", daemon=True)
             self._thread.start()
 
+    def is_busy_with(self, tasks: Iterable[int]) -> bool:
+        """Say whether any of the tasks waits to be measured."""
+        return not self._asked.isdisjoint(tasks)
+
     def mean(self, tasks: Sequence[int]) -> dict[str, float]:
         """Return the mean of each measure over those of the tasks that are known."""
         known = [self._known[task] for task in tasks if task in self._known]

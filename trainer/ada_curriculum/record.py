@@ -57,6 +57,8 @@ class StageRecord:
         self.known = False  # has registered or was restored
         self.registered = 0  # generation that registered at this record
         self._measures = measures
+        self._sample: list[int] = []  # trained on before the last point: it takes a while until they are measured
+        self._task_metrics: dict[str, float] = {}
         self._recent_returns: deque[tuple[float, ...]] = deque(maxlen=RECENT_EPISODES)
         self._recent_tasks: deque[int] = deque(maxlen=RECENT_TASKS)
         self._trained_tasks: deque[int] = deque(maxlen=RECENT_EPISODES)  # for the metrics alone: in no snapshot
@@ -168,15 +170,23 @@ class StageRecord:
         self._speed.clear()
 
     def task_metrics(self) -> dict[str, float]:
-        """Return the means of the measures of recently trained tasks, as far as they are worked out."""
-        return self._measures.mean(list(self._recent_tasks))
+        """Return the means of the measures of the tasks trained on lately, of those that were measured last."""
+        return self._task_metrics
 
     def trained_tasks(self) -> tuple[int, int]:
         """Return how many of the last trained episodes we know, and how many different tasks they are of."""
         return len(self._trained_tasks), len(set(self._trained_tasks))
 
+    def _measure_tasks(self) -> None:
+        """Take over what is known by now of the tasks sampled before, and sample anew: tasks may never come again."""
+        if self._measures.is_busy_with(self._sample):
+            return
+        self._task_metrics = self._measures.mean(self._sample)
+        self._sample = list(self._recent_tasks)
+        self._measures.ask_for(self._sample)
+
     def _point(self, request: AdvanceRequest, now: float) -> dict[str, object]:
-        self._measures.ask_for(reversed(self._recent_tasks))
+        self._measure_tasks()
         figures: Mapping[str, float] = {
             to_camel(name): value for name, value in self.curriculum.method.figures().items()
         }
