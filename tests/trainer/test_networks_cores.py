@@ -1,14 +1,13 @@
 """The memories against slow and obvious references, and the published sizes."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ada_api.stages import AgentModel
-from ada_trainer.networks.attention import attend, attend_fused
+from ada_trainer.networks.attention import attend
 from ada_trainer.networks.captured_step import capture
 from ada_trainer.networks.gru import Gru, gru_sequence
 from ada_trainer.networks.gru_attention import GruAttention
@@ -84,8 +83,8 @@ def test_the_transformer_attends_as_written_down_pair_by_pair() -> None:
         torch.testing.assert_close(ours[:, b], core.norm(expected), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("attending", [attend, attend_fused])
-def test_the_attention_has_the_gradients_of_one_written_column_by_column(attending: Callable[..., Tensor]) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_attention_has_the_gradients_of_one_written_column_by_column(fused: bool) -> None:
     torch.manual_seed(0)
     B, N, T, M, H = 2, 3, 5, 4, 6
     shapes = [(B, N, T, H)] * 3 + [(N, H, M + 1), (N, 1, H), (N, 1, H)]
@@ -102,7 +101,7 @@ def test_the_attention_has_the_gradients_of_one_written_column_by_column(attendi
         scores = (query + content_offset) @ columns[0].transpose(-1, -2) + of_columns + mask
         return scores.softmax(-1) @ columns[1]
 
-    ours, expected = attending(*inputs, old_keys, old_values, mask), plainly(*inputs)
+    ours, expected = attend(*inputs, old_keys, old_values, mask, fused), plainly(*inputs)
     torch.testing.assert_close(ours, expected)
     weights = torch.randn_like(expected)
     for mine, theirs in zip(

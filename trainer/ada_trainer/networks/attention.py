@@ -11,7 +11,7 @@ scores through strides, it costs no copy:
     .  .  c0 c1
 
 Autograd alone would pad and copy the scores several times over, and work out gradients of the cache, which has none.
-On a CUDA device PyTorch's fused attention does all but the ages' scores, which it takes as a bias (`attend_fused`).
+On a CUDA device PyTorch's fused attention does all but the ages' scores, which it takes as a bias.
 Letters: B worlds, N heads, T timesteps, M cached ones, S = M + 1 ages, H head width. Queries and both offsets u and v
 come multiplied by 1 / sqrt(H).
 """
@@ -76,6 +76,7 @@ def attend(
     old_keys: Tensor,
     old_values: Tensor,
     mask: Tensor,
+    fused: bool | None = None,
 ) -> Tensor:
     """Return what queries [B, N, T, H] find, [B, N, T, H].
 
@@ -85,28 +86,16 @@ def attend(
         content_offset, age_offset: u and v, [N, 1, H].
         old_keys, old_values: the cache, [B, N, M, H], oldest first; no gradients flow into it.
         mask: [B, 1, T, M + T], added to the scores.
+        fused: by PyTorch's attention; on a CUDA device if it is not said.
     """
-    inputs = (query, key, value, age_keys, content_offset, age_offset, old_keys, old_values, mask)
-    found: Tensor = attend_fused(*inputs) if query.is_cuda else _Attend.apply(*inputs)
-    return found
-
-
-def attend_fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    age_keys: Tensor,
-    content_offset: Tensor,
-    age_offset: Tensor,
-    old_keys: Tensor,
-    old_values: Tensor,
-    mask: Tensor,
-) -> Tensor:
-    """As `attend`, by PyTorch's attention, with the band of the ages' scores padded and turned into columns."""
+    if not (query.is_cuda if fused is None else fused):
+        inputs = (query, key, value, age_keys, content_offset, age_offset, old_keys, old_values, mask)
+        found: Tensor = _Attend.apply(*inputs)
+        return found
     kind, T = key.dtype, query.shape[2]
     keys, values = (torch.cat([old.to(kind), new], 2) for old, new in ((old_keys, key), (old_values, value)))
     by_age = score_by_age(query + age_offset.to(kind), age_keys.to(kind))
-    columns = keys.shape[2]
+    columns = keys.shape[2]  # a row of the band padded to one more than these: its flat numbers are rows moved apart
     band = functional.pad(by_age, (0, T)).flatten(-2)[..., : T * columns].view(*by_age.shape[:-1], columns)
     content = query + content_offset.to(kind)
     return functional.scaled_dot_product_attention(content, keys, values, band + mask.to(kind), scale=1.0)
