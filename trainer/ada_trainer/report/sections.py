@@ -45,11 +45,12 @@ def headline(data: ReportData) -> str:
         return '<p class="lead">The evaluation has a single number of trials, so it can’t show adaptation.</p>'
     first, last = (evaluation.summary(AGENT, n).mean.value for n in (1, k))
     cleared = evaluation.summary(CLEARED, k).mean.value
+    gains = (evaluation.gain_from_trials(), evaluation.gain_from_memory())
+    remembers = ": what it finds out in one trial it remembers in the next" if all(map(_is_shown, gains)) else ""
     return f"""
 <p class="lead">On {len(evaluation.tasks)} tasks it has never seen, the agent of stage <b>{escape(stage.stage.name)}</b>
 spends {first:.0%} of its first trial in the goal. Given {k} trials of the same task it reaches {last:.0%} in the last,
-without any further training: what it finds out in one trial it remembers in the next. The same agent with its memory
-emptied before every trial stays at {cleared:.0%}.</p>
+without any further training{remembers}. The same agent with its memory emptied before every trial is at {cleared:.0%}.</p>
 <div class="answer">
 {_verdict(f"Does it adapt? Trial {k} against a first trial", evaluation.gain_from_trials())}
 {_verdict("Is it the memory? Against the same agent, memory emptied every trial", evaluation.gain_from_memory())}
@@ -59,11 +60,15 @@ emptied before every trial stays at {cleared:.0%}.</p>
 def _verdict(question: str, gain: Interval | None) -> str:
     if gain is None:
         return f"<p>{question}: not measured.</p>"
-    answer = "yes" if gain.low > 0 else "not shown"
+    answer = "yes" if _is_shown(gain) else "not shown"
     return (
         f"<p>{question}: <b>{answer}</b>, {gain.value:+.3f} "
         f'<span class="range">[{gain.low:+.3f}, {gain.high:+.3f}]</span></p>'
     )
+
+
+def _is_shown(gain: Interval | None) -> bool:
+    return gain is not None and gain.low > 0
 
 
 def scores(data: ReportData) -> str:
