@@ -50,7 +50,8 @@ def headline(data: ReportData) -> str:
     return f"""
 <p class="lead">On {len(evaluation.tasks)} tasks it has never seen, the agent of stage <b>{escape(stage.stage.name)}</b>
 spends {first:.0%} of its first trial in the goal. Given {k} trials of the same task it reaches {last:.0%} in the last,
-without any further training{remembers}. The same agent with its memory emptied before every trial is at {cleared:.0%}.</p>
+without any further training{remembers}. The same agent with its memory emptied before every trial is at
+{cleared:.0%}.</p>
 <div class="answer">
 {_verdict(f"Does it adapt? Trial {k} against a first trial", evaluation.gain_from_trials())}
 {_verdict("Is it the memory? Against the same agent, memory emptied every trial", evaluation.gain_from_memory())}
