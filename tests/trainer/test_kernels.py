@@ -14,7 +14,7 @@ from ada_trainer.learner import Learner
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import gpu
 
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_choice_and_what_was_measured_stand_in_the_log(caplog: pytest.LogCap
     assert rates[0] > 0 and "in bfloat16" in line
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize("device", DEVICES)
 def test_captured_steps_find_what_plain_ones_find_around_the_ring_and_after_an_update(device: str) -> None:
     assert kernels.difference_when_captured(torch.device(device)) <= (0.0 if device == "cpu" else kernels.CLOSE)
 
