@@ -32,7 +32,7 @@ from benchmarks import one_try
 from benchmarks.peer import ROOT, SCRIPTS, PeerUnavailableError, interpreter
 from benchmarks.peers import tasks
 from benchmarks.peers.tasks import ONE_TRY, Served, Tally, Task
-from benchmarks.validation_worlds import GROUP, CutCollector, Worlds, fields_of
+from benchmarks.validation_worlds import GROUP, CutCollector, Normalised, Worlds, fields_of
 
 RUNS = ROOT / "docs" / "validation"
 Core = Literal["transformer-xl", "gru", "gru-attention"]
@@ -53,6 +53,7 @@ class Setting:
     entropy_weight: float = 0.01
     reward_scale: float = 1.0
     core: Core = "transformer-xl"
+    normalised: bool = False  # the task's numbers, as the zoo does for the peer
     trace_decay: float = 0.95
     minibatches: int = 2
     epochs: int = 4
@@ -85,9 +86,21 @@ SETTINGS = {
         epochs=8,
         entropy_weight=0.0,
         reward_scale=5.0,
+        normalised=True,
         muesli={"policy_gradient_weight": 6.0},
     ),
-    "memory": Setting(500_000, unroll=64, discount=0.99),
+    # To look for what is to be remembered costs time before it is worth anything: hence the entropy.
+    "memory": Setting(
+        500_000,
+        unroll=64,
+        discount=0.997,
+        worlds=32,
+        entropy_weight=0.1,
+        reward_scale=2.0,
+        normalised=True,
+        minibatches=8,
+        muesli={"value_weight": 0.5},
+    ),
     # As the quickstart's teacher.
     ONE_TRY: Setting(
         7_000_000,
@@ -173,10 +186,11 @@ def learn(task: str, system: str, seed: int, frames: int, setting: Setting | Non
     setting = setting or SETTINGS[task]
     settings, began = algorithm_of(setting, system), time.process_time()
     made = None if task == ONE_TRY else make(task, setting.worlds, seed)
+    seen = Normalised(made) if made is not None and setting.normalised else made
     torch.manual_seed(seed)
-    network = network_of(setting, settings.muesli if system == "muesli" else None, made)
+    network = network_of(setting, settings.muesli if system == "muesli" else None, seen)
     learner = Learner(network, settings, seed=seed)
-    collector, tally = players(task, made, learner, settings, seed)
+    collector, tally = players(task, seen, learner, settings, seed)
     curve = list[tuple[int, float]]()
     while tally.frames < frames and tally.solved_at is None:
         learner.update(collector.collect().batch, min(1.0, tally.frames / frames))

@@ -15,7 +15,7 @@ from ada_sim.observation import Field, specification
 from ada_trainer.networks.agent import AgentNetwork
 from ada_trainer.noting import History
 from ada_trainer.rollout import Collector
-from benchmarks.peers.tasks import Tally, Task
+from benchmarks.peers.tasks import Step, Tally, Task
 
 GROUP = "strafe"  # the action group that takes a task's actions
 
@@ -24,6 +24,37 @@ def fields_of(task: Task) -> list[Field]:
     """Return the observation of the task space with the task's numbers in place of `ranges`."""
     fields = specification(Environment(observation="symbolic", action_groups=[GROUP]))
     return [replace(one, shape=(task.numbers,)) if one.name == "ranges" else one for one in fields]
+
+
+class Normalised:
+    """A task whose numbers are told as deviations from their mean so far, in standard deviations, within 10 of them.
+
+    The same as Stable-Baselines3's VecNormalize does to observations (`normalize: true` of RL Baselines3 Zoo).
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.numbers, self.actions, self.best = task, task.numbers, task.actions, task.best
+        self._count, self._mean, self._variance = 1e-4, np.zeros(task.numbers), np.ones(task.numbers)
+        self._see(task.look())
+
+    def look(self) -> np.ndarray:
+        return self._told(self.task.look())
+
+    def step(self, actions: np.ndarray) -> Step:
+        step = self.task.step(actions)
+        self._see(self.task.look())
+        return replace(step, last=self._told(step.last))
+
+    def _see(self, numbers: np.ndarray) -> None:
+        """Take B observations into mean and variance (Chan, Golub and LeVeque, 1979)."""
+        count = self._count + len(numbers)
+        off, share = numbers.mean(0) - self._mean, len(numbers) / count
+        self._variance = (1 - share) * self._variance + share * numbers.var(0) + off**2 * share * (1 - share)
+        self._mean, self._count = self._mean + off * share, count
+
+    def _told(self, numbers: np.ndarray) -> np.ndarray:
+        deviations: np.ndarray = (numbers - self._mean) / np.sqrt(self._variance + 1e-8)
+        return np.clip(deviations, -10, 10)
 
 
 class Worlds:

@@ -2,6 +2,7 @@
 
     curriculum    the quickstart's teacher under plr, noop-filter and uniform, at equal frames, where one of nine tasks
                   is worth training on: scores, and how the tasks trained on changed (AdA's emergent curriculum)
+    rare          the same where one of 21 is
     large         a student of ten times the teacher's size, with the teacher and without
     generations   three of equal size, each taught by the one before, beside one that learns alone as long
 
@@ -45,7 +46,6 @@ FIRST = ("teacher", "first")  # stages whose score the others are to reach
 # Fewer episodes of a task than AdA's 10 and 30, as the quickstart's visits are short: with those, beside generated
 # tasks, 10,000,000 frames gave 0.47 on the template's, seed 1.
 SHORT_FILTER = {"episodes": 3, "epsilon3": 2, "epsilon5": 1, "trainingEpisodes": 12}
-IDLE_WEIGHT = 4.0  # of each template of tasks that teach nothing, against 1
 SEEDS = 3
 
 Document = dict[str, Any]
@@ -67,26 +67,38 @@ class Arm:
 
 def curriculum(seed: int, frames: int) -> dict[str, Document]:
     """Return the experiments by name: one for each method."""
-    found = {}
-    for method in METHODS:
-        document = example("quickstart", seed)
-        spec = document["spec"]
-        spec["curriculum"]["method"] = method
-        spec["curriculum"]["noopFilter"] = SHORT_FILTER
-        (one_try,) = spec["environment"]["templates"]
-        spec["environment"]["templates"] = [one_try, *idle_templates(one_try["text"])]
-        spec["evaluation"] = {"tasks": 2048, "trials": [1, 5]}
-        spec["stages"] = [{**spec["stages"][0], "frames": frames}]
-        found[method] = named(document, f"curriculum-{method}")
-    return found
+    return {method: beside_idle_tasks("curriculum", method, 4.0, seed, frames) for method in METHODS}
 
 
-def idle_templates(text: str) -> list[Document]:
+def rare(seed: int, frames: int) -> dict[str, Document]:
+    """Return the same with fewer tasks worth training on, of which those that are found come again half of the time."""
+    documents = {method: beside_idle_tasks("rare", method, 10.0, seed, frames) for method in METHODS}
+    documents["plr"]["spec"]["curriculum"]["plr"]["replayProbability"] = 0.5
+    for document in documents.values():
+        document["spec"]["evaluation"]["tasks"] = 6144  # some 290 of the rare ones
+    return documents
+
+
+def beside_idle_tasks(study: str, method: str, idle_weight: float, seed: int, frames: int) -> Document:
+    """Return the quickstart's teacher with two templates of tasks that teach nothing, of this weight against 1."""
+    document = example("quickstart", seed)
+    spec = document["spec"]
+    spec["curriculum"]["method"] = method
+    spec["curriculum"]["noopFilter"] = SHORT_FILTER
+    (one_try,) = spec["environment"]["templates"]
+    idle = [{"name": name, "weight": idle_weight, "text": text} for name, text in idle_texts(one_try["text"]).items()]
+    spec["environment"]["templates"] = [one_try, *idle]
+    spec["evaluation"] = {"tasks": 2048, "trials": [1, 5]}
+    spec["stages"] = [{**spec["stages"][0], "frames": frames}]
+    return named(document, f"{study}-{method}")
+
+
+def idle_texts(text: str) -> dict[str, str]:
     """Return two templates that look like one-try: in one nothing makes what the goal asks for, in one it's avoided."""
     in_vain = text.replace("-> X, G", "-> X, W")
     texts = {"in-vain": in_vain, "no-need": in_vain.replace("goal near", "goal not near")}
     assert len({text, *texts.values()}) == 3, "the quickstart's template has changed"
-    return [{"name": name, "weight": IDLE_WEIGHT, "text": one} for name, one in texts.items()]
+    return texts
 
 
 def large(seed: int, frames: int) -> dict[str, Document]:
@@ -142,6 +154,13 @@ STUDIES = {
         " can't be reached, in four it holds whatever one does. Beside the generator's tasks of 10 s, at equal weights,"
         " uniform sampling was as good as replay after as many frames, seed 1: 0.63 and 0.64 of the template's tasks.",
         curriculum,
+        10_000_000,
+        compares=False,
+    ),
+    "rare": Study(
+        "The same where one of 21 tasks is worth training on, and half of plr's episodes are of tasks seen before"
+        " (`replayProbability: 0.5`), since so few of the new ones are worth seeing.",
+        rare,
         10_000_000,
         compares=False,
     ),

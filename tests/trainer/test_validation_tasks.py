@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import one_try
 from benchmarks.peers.tasks import EPISODES, ONE_TRY, CartPole, Catch, Served, Step, Tally, Task, TMaze, tally
 from benchmarks.validation import SETTINGS, Run, algorithm_of, learn, line_of, network_of, run
-from benchmarks.validation_worlds import CutCollector, Worlds
+from benchmarks.validation_worlds import CutCollector, Normalised, Worlds
 
 Play = Callable[[np.ndarray, np.ndarray], np.ndarray]  # first observation of the episode and present one, to actions
 
@@ -106,6 +106,21 @@ def test_a_run_with_other_settings_is_made_again(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("*.json")
     file.write_text(json.dumps(asdict(replace(done, settings="{}", frames=7))), encoding="utf-8")
     assert run("catch", "ppo", 1, 400, tmp_path).frames == done.frames
+
+
+def test_normalised_numbers_are_deviations_from_all_that_was_seen_and_what_ended_an_episode_is_told_so_too() -> None:
+    plain, told, rng = CartPole(5, 1), Normalised(CartPole(5, 1)), np.random.default_rng(0)
+    seen, ends = [plain.look()], 0
+    for _ in range(60):
+        actions = rng.integers(0, 2, 5)
+        bare, step = plain.step(actions), told.step(actions)
+        seen.append(plain.look())
+        mean, deviation = np.concatenate(seen).mean(0), np.concatenate(seen).std(0)
+        np.testing.assert_allclose(told.look(), np.clip((plain.look() - mean) / deviation, -10, 10), rtol=0.03)
+        np.testing.assert_allclose(step.last, np.clip((bare.last - mean) / deviation, -10, 10), rtol=0.03)
+        np.testing.assert_array_equal((step.reward, step.ended), (bare.reward, bare.ended))
+        ends += bare.ended.sum()
+    assert ends > 5
 
 
 class Corridor:
