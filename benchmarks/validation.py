@@ -78,7 +78,7 @@ SETTINGS = {
     "tmaze": Setting(400_000, unroll=64, discount=0.99),
     # Rewards are rare and small, and bins stand 0.2 apart: on a larger scale values are told apart better.
     "doorkey": Setting(
-        300_000,
+        100_000,
         unroll=128,
         discount=0.99,
         worlds=8,
