@@ -161,7 +161,7 @@ STUDIES = {
         "The same where one of 21 tasks is worth training on, and half of plr's episodes are of tasks seen before"
         " (`replayProbability: 0.5`), since so few of the new ones are worth seeing.",
         rare,
-        10_000_000,
+        16_000_000,
         compares=False,
     ),
     "large": Study(
