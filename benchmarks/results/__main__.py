@@ -1,6 +1,7 @@
-"""`python -m benchmarks.results`: train the examples over seeds and write docs/results.md.
+"""`python -m benchmarks.results`: train the examples over seeds and write their parts of docs/results.md.
 
-A seed that was trained before, in the same directory, is only read.
+A seed that was trained before, in the same directory, is only read; with `--seeds 0` the page keeps what it says of
+the quickstart, with `--adaptation-seeds 0` of the adaptation example.
 """
 
 import argparse
@@ -9,14 +10,13 @@ from pathlib import Path
 
 from ada_trainer.report.sections import score_chart
 from benchmarks.results import adaptation, emergence, quickstart, studies, validation
-from benchmarks.results.tables import PAGE, ROOT, picture
-from benchmarks.validation import Run
+from benchmarks.results.tables import PAGE, ROOT, picture, put_section
 
 PICTURES = ROOT / "docs" / "images"
 
 
 def main() -> int:
-    """Run all seeds, then write the page."""
+    """Run all seeds, then write the page and the pictures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the quickstart (example: --seeds 5)")
     parser.add_argument("--adaptation-seeds", type=int, default=2, help="seeds of the adaptation example")
@@ -24,7 +24,8 @@ def main() -> int:
     arguments = parser.parse_args()
     quick = [quickstart.run_seed(seed, arguments.directory) for seed in range(1, arguments.seeds + 1)]
     long = [adaptation.run_seed(seed, arguments.directory) for seed in range(1, arguments.adaptation_seeds + 1)]
-    PAGE.write_text(page(quick, long, validation.read_runs(), studies.sections()), encoding="utf-8")
+    for lines in sections(quick, long):
+        put_section(lines)
     PICTURES.mkdir(exist_ok=True)
     for name, chart in pictures(quick, long).items():
         (PICTURES / f"{name}.svg").write_text(picture(chart), encoding="utf-8")
@@ -41,25 +42,11 @@ def pictures(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outc
     return drawn
 
 
-def page(
-    quick: Sequence[quickstart.Outcome],
-    long: Sequence[adaptation.Outcome],
-    runs: Sequence[Run] = (),
-    studied: Sequence[str] = (),
-) -> str:
-    """Return docs/results.md."""
-    lines = [
-        "# Results",
-        "",
-        "Written by `make results`. Scores are the share of the last trial's time in which the goal holds, means over",
-        "held-out tasks; brackets are 95% bootstrap intervals, differences are paired by task. Seconds are wall time",
-        "of training, whatever else the machine did.",
-        *(["", *quickstart.section(quick)] if quick else []),
-        *(["", *adaptation.section(long)] if long else []),
-        *(["", *validation.section(runs)] if runs else []),
-        *(["", *studied] if studied else []),
-    ]
-    return "\n".join(lines) + "\n"
+def sections(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outcome]) -> list[list[str]]:
+    """Return the parts of docs/results.md; none for an example of which no seed was asked for."""
+    parts = [quickstart.section(quick)] if quick else []
+    parts += [adaptation.section(long)] if long else []
+    return [*parts, validation.section(validation.read_runs()), *studies.sections()]
 
 
 if __name__ == "__main__":

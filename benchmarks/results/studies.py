@@ -199,13 +199,13 @@ def read_kept(document: Document, seed: int, kept: Path) -> list[Arm]:
     return [Arm(**arm) for arm in found["arms"]]
 
 
-def sections(kept: Path = KEPT, seeds: int = SEEDS) -> list[str]:
-    """Return the section of each study of which anything is kept, one after the other."""
-    lines = list[str]()
+def sections(kept: Path = KEPT, seeds: int = SEEDS) -> list[list[str]]:
+    """Return the section of each study of which anything is kept."""
+    found = []
     for name, study in STUDIES.items():
         if arms := [arm for document, seed in study.documents(seeds) for arm in read_kept(document, seed, kept)]:
-            lines += ["", *section(name, arms)]
-    return lines[1:]
+            found.append(section(name, arms))
+    return found
 
 
 def read_arms(store: ObjectStore, document: Document, seed: int) -> list[Arm]:

@@ -17,6 +17,7 @@ from ada_trainer.evaluation.result import AGENT, Evaluation
 from ada_trainer.networks.agent import AgentNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks.results import __main__ as results
 from benchmarks.results import emergence, studies, validation
 from benchmarks.results.tables import put_section
 from benchmarks.validation import Run, settings_of
@@ -162,3 +163,13 @@ def test_runs_with_other_settings_are_not_read(tmp_path: Path) -> None:
     for name, done in (("new", present), ("stale", stale)):
         (tmp_path / f"{name}.json").write_text(json.dumps(asdict(done)))
     assert validation.read_runs(tmp_path) == [present]
+
+
+def test_an_example_without_seeds_leaves_its_part_of_the_page_and_the_others_are_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    titles = [lines[0] for lines in results.sections([], [])]
+    assert titles == [
+        validation.TITLE,
+        *(f"## Study: {name}" for name in studies.STUDIES if f"Study: {name}\n" in page),
+    ]
+    assert all(f"\n{title}\n" in page for title in ["## Quickstart", "## Adaptation", *titles])
