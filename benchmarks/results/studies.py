@@ -158,11 +158,11 @@ STUDIES = {
         compares=False,
     ),
     "rare": Study(
-        "As the study called curriculum, but one of 21 tasks is worth training on, and half of plr's episodes are of tasks"
-        " seen before (`replayProbability: 0.5`), since so few of the new ones are worth seeing. It was made after that"
-        " study, in which a fifth of plr's episodes were. With 10,000,000 frames, as there, seed 2 came to 0.462 on these"
-        " tasks under the filter, 0.397 under replay and 0.415 under uniform sampling: half of so many frames are too few"
-        " to learn to remember.",
+        "As the study called curriculum, but one of 21 tasks is worth training on, and half of plr's episodes are"
+        " of tasks seen before (`replayProbability: 0.5`), since so few of the new ones are worth seeing. It was"
+        " made after that study, in which a fifth of plr's episodes were. With 10,000,000 frames, as there, seed 2"
+        " came to 0.462 on these tasks under the filter, 0.397 under replay and 0.415 under uniform sampling: half"
+        " of so many frames are too few to learn to remember.",
         rare,
         16_000_000,
         compares=False,
