@@ -39,7 +39,7 @@ ZOO = {
         "learning_rate": 2.5e-4, "clip_range": 0.2,
     },
 }  # fmt: skip
-NORMALISED = ("doorkey", "memory")  # `normalize: true`, as the zoo has it for every task of MiniGrid
+NORMALISED = ("doorkey", "memory")  # `normalize: true`, as the zoo has it for its tasks of MiniGrid
 REMEMBERED = ("tmaze", "memory", ONE_TRY)
 
 
