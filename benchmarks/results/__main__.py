@@ -45,7 +45,7 @@ def pictures(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outc
 def sections(quick: Sequence[quickstart.Outcome], long: Sequence[adaptation.Outcome]) -> list[list[str]]:
     """Return the parts of docs/results.md; none for an example of which no seed was asked for."""
     parts = [quickstart.section(quick)] if quick else []
-    parts += [adaptation.section(long)] if long else []
+    parts += [adaptation.section(long), adaptation.emerged(long)] if long else []
     return [*parts, validation.section(validation.read_runs()), *studies.sections()]
 
 

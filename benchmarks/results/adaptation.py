@@ -8,7 +8,7 @@ import numpy as np
 
 from ada_curriculum.store import ObjectStore
 from ada_sim.tasks.source import TEMPLATE_BIT
-from ada_trainer.evaluation.result import Evaluation
+from ada_trainer.evaluation.result import AGENT, Evaluation
 from benchmarks.results import emergence
 from benchmarks.results.tables import (
     SCORE_COLUMNS,
@@ -73,21 +73,31 @@ def section(outcomes: Sequence[Outcome]) -> list[str]:
         f"Seconds of training by stage: {'; '.join(seconds)}.",
         "",
         *verdicts(outcomes),
-        "",
-        *emerged(outcomes),
     ]
     return lines
 
 
 def emerged(outcomes: Sequence[Outcome]) -> list[str]:
-    """Say how the tasks changed that the first stage was trained on."""
-    rows = [(f"seed {outcome.seed}", outcome.history) for outcome in outcomes]
+    """Return a part of its own: how the tasks changed that the first stage was trained on."""
     return [
-        "The emergent curriculum: what the tasks were like that the teacher was trained on, means over each fifth of",
-        "its frames, in order; drawn for seed 1 in `docs/images/emergent-curriculum.svg`.",
+        "## Emergent curriculum",
         "",
-        *emergence.section(rows),
+        "What the tasks were like that the teacher of `examples/adaptation.yaml` was trained on, means over each fifth",
+        "of its frames, in order, and the last stage's scores on held-out tasks; drawn for seed 1.",
+        "`python -m benchmarks.results --seeds 0 --adaptation-seeds 1`, trained at commit"
+        f" {' and '.join(sorted({one.commit for one in outcomes}))}.",
+        "",
+        "![measures of the tasks trained on, over the frames](images/emergent-curriculum.svg)",
+        "",
+        *emergence.section([(told(one), one.history) for one in outcomes]),
     ]
+
+
+def told(outcome: Outcome) -> str:
+    """Return a seed and what its last stage came to."""
+    last = outcome.stages[-1]
+    scores = [f"k={k} {last.summary(AGENT, k).mean.value:.3f}" for k in (1, 5)]
+    return f"seed {outcome.seed}, {', '.join(scores)}"
 
 
 def by_kind(evaluation: Evaluation) -> dict[str, Evaluation]:
