@@ -84,7 +84,7 @@ def emerged(outcomes: Sequence[Outcome]) -> list[str]:
         "",
         "What the tasks were like that the teacher of `examples/adaptation.yaml` was trained on, means over each fifth",
         "of its frames, in order, and the last stage's scores on held-out tasks; drawn for seed 1.",
-        "`python -m benchmarks.results --seeds 0 --adaptation-seeds 1`, trained at commit"
+        f"`python -m benchmarks.results --seeds 0 --adaptation-seeds {len(outcomes)}`, trained at commit"
         f" {' and '.join(sorted({one.commit for one in outcomes}))}.",
         "",
         "![measures of the tasks trained on, over the frames](images/emergent-curriculum.svg)",

@@ -18,7 +18,7 @@ from ada_trainer.networks.agent import AgentNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.results import __main__ as results
-from benchmarks.results import emergence, studies, validation
+from benchmarks.results import adaptation, emergence, studies, validation
 from benchmarks.results.tables import put_section
 from benchmarks.validation import Run, settings_of
 
@@ -127,6 +127,14 @@ def test_what_emerged_is_told_by_means_over_each_fifth_of_the_frames() -> None:
     lines = emergence.section([("seed 1", history)])
     assert lines[-1].startswith("| seed 1 | 0.50, 2.50, 4.50, 6.50, 9.00 |") and "hidden critical rules" in lines[0]
     assert emergence.chart(history).count("</text>") > len(emergence.MEASURES)
+    played = Evaluation("student", 9, "", (1, 2), {AGENT: {1: np.array([0.0, 0.5]), 5: np.array([0.5, 1.0])}}, 1.0)
+    outcomes = [adaptation.Outcome(seed, (played,), (1.0,), commit, history) for seed, commit in ((1, "c1"), (2, "c2"))]
+    page = adaptation.emerged(outcomes)
+    assert [line.split(" |")[0] for line in page[-2:]] == [
+        "| seed 1, k=1 0.250, k=5 0.750",
+        "| seed 2, k=1 0.250, k=5 0.750",
+    ]
+    assert any("--adaptation-seeds 2`, trained at commit c1 and c2." in line for line in page)
 
 
 def test_the_validations_page_counts_what_was_not_solved_and_names_what_was_not_run() -> None:
