@@ -35,6 +35,12 @@ class Muesli(Model):
     samples: int = Field(16, ge=1, le=1024, description="Actions drawn for a policy target and for E[q].")
     clip: float = Field(1.0, gt=0, le=10, description="Clip range of a policy target's advantages (c).")
     policy_gradient_weight: float = Field(3.0, ge=0, le=100, description="Weight of the policy gradient.")
+    policy_gradient_clip: float | None = Field(
+        None, gt=0, le=10, description="Option: the policy gradient stops beyond this range, as PPO's; for many epochs."
+    )
+    center_advantages: bool = Field(
+        False, description="Option: the batch's mean is taken away from the policy gradient's advantages."
+    )
     cmpo_weight: float = Field(1.0, ge=0, le=100, description="Weight of the policy targets, at root and model steps.")
     value_weight: float = Field(0.25, ge=0, le=100, description="Weight of the value loss, at root and model steps.")
     reward_weight: float = Field(1.0, ge=0, le=100, description="Weight of the reward loss of the model steps.")
@@ -45,6 +51,9 @@ class Muesli(Model):
     bins: int = Field(601, ge=3, le=4096, description="Bins of values and rewards.")
     value_range: float = Field(
         300.0, gt=0, le=1e6, description="The bins stand from minus this to this, after the value transform."
+    )
+    birth_slope: float = Field(
+        10.0, gt=0, le=100, description="Of value and reward at birth: how steeply the bins' logits fall away from 0."
     )
     model_stride: int = Field(1, ge=1, le=64, description="The model is unrolled from every so many timesteps.")
     consistency_weight: float = Field(

@@ -167,25 +167,28 @@ def test_the_prior_is_a_mixture_of_joint_policies() -> None:
     np.testing.assert_allclose(frequency, expected, atol=0.01)
 
 
-def test_the_policy_gradients_gradient_is_the_clipped_weight_times_the_score() -> None:
-    S = 6
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_the_policy_gradients_gradient_is_the_clipped_weight_times_the_score(clip: float | None) -> None:
+    S, reach = 24, clip or np.inf
     policy = tuple(group.requires_grad_() for group in logits(1, S))
     rng = np.random.default_rng(2)
     actions = torch.from_numpy(np.stack([rng.integers(0, size, S) for size in SIZES], -1))
     behaviour, advantage = normal(5, S) - 1.5, normal(6, S)
-    policy_gradient_loss(policies.log_prob(policy, actions), behaviour, advantage).sum().backward()
-    clipped = 0
+    policy_gradient_loss(policies.log_prob(policy, actions), behaviour, advantage, clip).sum().backward()
+    seen = dict.fromkeys(itertools.product((True, False), ("below", "within", "above")), 0)
     for s in range(S):
         shares = [probabilities(group[s].detach().numpy()) for group in policy]
         pi = np.prod([share[actions[s, g]] for g, share in enumerate(shares)])
-        ratio = float(pi / np.exp(behaviour[s].item()))
-        clipped += ratio > 1
+        ratio, wanted = float(pi / np.exp(behaviour[s].item())), advantage[s].item() > 0
+        where = "below" if ratio < 0.5 else "above" if ratio > 1.5 else "within"
+        seen[wanted, where] += 1
+        gone_too_far = ratio > 1 + reach if wanted else ratio < 1 - reach
+        weight = 0.0 if gone_too_far else min(1.0, ratio)
         for g, group in enumerate(policy):
             score = np.eye(SIZES[g])[actions[s, g]] - shares[g]
             assert group.grad is not None
-            expected = -min(1.0, ratio) * advantage[s].item() * score
-            np.testing.assert_allclose(group.grad[s].numpy(), expected, atol=1e-12)
-    assert 0 < clipped < S
+            np.testing.assert_allclose(group.grad[s].numpy(), -weight * advantage[s].item() * score, atol=1e-12)
+    assert all(seen.values()), "each sign of the advantage on each side of both ranges"
 
 
 def test_the_scale_of_advantages_is_a_moving_mean_square_without_a_pull_to_zero() -> None:

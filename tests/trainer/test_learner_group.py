@@ -33,7 +33,7 @@ def worker(rank: int, meeting: str) -> dict[str, Any]:
     group = Group(rank, 2)
     algorithm = parts.ALGORITHM.model_copy(
         update={
-            "muesli": parts.MUESLI.model_copy(update={"consistency_weight": 2.0}),
+            "muesli": parts.MUESLI.model_copy(update={"consistency_weight": 2.0, "center_advantages": True}),
             "reconstruction_weight": 0.5,
             "resets": Resets(times=1),
             "continual_backprop": ContinualBackprop(replacement_rate=0.05, maturity=2),

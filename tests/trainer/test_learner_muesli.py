@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -58,8 +59,11 @@ def slow_terms(of: Learner, told: Batch, targets: MuesliTargets, count: float) -
             actions, state, over = told.actions[:, b][:, agent.groups], roots[t, b], False
             logits = model.policy(state)
             log_prob = policies.log_prob(logits, actions[t])
-            ratio = min(1.0, float((log_prob - told.log_prob[t, b]).exp()))
-            totals["policy_loss"] -= w * ratio * float(targets.advantage[t, b] * log_prob)
+            ratio, wanted = float((log_prob - told.log_prob[t, b]).exp()), float(targets.advantage[t, b]) > 0
+            reach = of.algorithm.muesli.policy_gradient_clip or math.inf
+            too_far = ratio > 1 + reach if wanted else ratio < 1 - reach
+            weight = 0.0 if too_far else min(1.0, ratio)
+            totals["policy_loss"] -= w * weight * float(targets.advantage[t, b] * log_prob)
             totals["value_loss"] += w * two_hot_loss(model.value_logits(state), float(targets.returns[t, b]))
             totals["entropy"] += w * policies.entropy(logits).item()
             totals["cmpo_loss"] += w * towards(targets.choice_weights[t, b], logits)
@@ -89,9 +93,10 @@ def slow_terms(of: Learner, told: Batch, targets: MuesliTargets, count: float) -
     return totals
 
 
-@pytest.mark.parametrize("core", ["gru", "transformer-xl"])
-def test_the_losses_are_those_of_each_start_world_and_step_of_the_model(core: str) -> None:
-    ours = learner(core=core, distillation_weight=0.7)
+@pytest.mark.parametrize(("core", "clip"), [("gru", None), ("transformer-xl", 0.05)])
+def test_the_losses_are_those_of_each_start_world_and_step_of_the_model(core: str, clip: float | None) -> None:
+    algorithm = ALGORITHM.model_copy(update={"muesli": MUESLI.model_copy(update={"policy_gradient_clip": clip})})
+    ours = learner(algorithm, core=core, distillation_weight=0.7)
     told, targets = batch(ours, teacher=True), made_up_targets(ours)
     with torch.no_grad():
         for parameter in ours.network.parameters():  # the learner is no longer the network that acted
@@ -102,8 +107,10 @@ def test_the_losses_are_those_of_each_start_world_and_step_of_the_model(core: st
         assert term.item() == pytest.approx(expected[name], rel=1e-4, abs=1e-4), name
 
 
-def test_targets_are_the_target_networks_look_ahead_and_carry_no_gradient() -> None:
-    many = MUESLI.model_copy(update={"samples": 1024, "uniform_share": 0.0, "behaviour_share": 0.0})
+@pytest.mark.parametrize("centred", [False, True])
+def test_targets_are_the_target_networks_look_ahead_and_carry_no_gradient(centred: bool) -> None:
+    settings = {"samples": 1024, "uniform_share": 0.0, "behaviour_share": 0.0, "center_advantages": centred}
+    many = MUESLI.model_copy(update=settings)
     ours = learner(ALGORITHM.model_copy(update={"muesli": many}))
     told, objective, model = batch(ours), objective_of(ours), ours.acting.model
     assert model is not None and told.roots is not None
@@ -125,14 +132,16 @@ def test_targets_are_the_target_networks_look_ahead_and_carry_no_gradient() -> N
             chance = policies.log_prob(model.policy(told.roots), action.expand(T + 1, B, 2)).exp()
             expected += chance * q_of(told.roots, action.expand(T + 1, B, 2))
         q = q_of(told.roots[:-1], told.actions[..., list(ours.network.groups)])
-    settings = {"discount": ALGORITHM.discount, "trace_decay": ALGORITHM.trace_decay}
-    returns = retrace(told.reward, told.continues, expected, q, torch.zeros(T, B), **settings)
+    decays = {"discount": ALGORITHM.discount, "trace_decay": ALGORITHM.trace_decay}
+    returns = retrace(told.reward, told.continues, expected, q, torch.zeros(T, B), **decays)
     torch.testing.assert_close(targets.returns, returns, atol=0.05, rtol=0.02)
     assert q.std() > 0.02 and returns.std() > 0.2
     residual = targets.returns - told.value[:-1]
     scale = objective.scale.deviation
     assert scale == pytest.approx(residual[told.learn].square().mean().sqrt().item(), rel=1e-3)
-    torch.testing.assert_close(targets.advantage * scale, residual, atol=1e-4, rtol=1e-4)
+    mean = residual[told.learn].mean()
+    assert mean.abs() > 0.01
+    torch.testing.assert_close(targets.advantage * scale, residual - mean * centred, atol=1e-4, rtol=1e-4)
 
 
 def gradients(of: Learner, term: str, targets: MuesliTargets, told: Batch) -> dict[str, float]:

@@ -130,6 +130,23 @@ def test_steps_take_notice_of_parameters_that_have_changed_once_the_state_is_ren
     assert (stale.value - expected.value).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("slope", [10.0, 2.0])
+def test_value_and_reward_are_born_as_nothing_and_as_steep_as_is_said(slope: float) -> None:
+    space = environment("symbolic")
+    muesli = Muesli(bins=51, value_range=5.0, birth_slope=slope)
+    model = AgentNetwork(AgentModel(preset="nano"), specification(space), space.action_groups, muesli).model
+    assert model is not None
+    state = torch.zeros(1, 2 * model.width)
+    for logits, scalar in (
+        (model.value_logits(state), model.value(state)),
+        (model.reward_logits(state), model.reward(state)),
+    ):
+        assert scalar.item() == pytest.approx(0.0, abs=1e-6)
+        torch.testing.assert_close(
+            logits[0, 25] - logits[0, [0, 20, 30, 50]], slope * torch.tensor([5.0, 1.0, 1.0, 5.0])
+        )
+
+
 def test_products_in_bfloat16_stay_near_those_in_float32_when_acting_and_in_direction_when_learning() -> None:
     torch.manual_seed(4)
     space = environment("symbolic")

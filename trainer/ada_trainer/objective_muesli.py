@@ -12,7 +12,8 @@
       + two-hot cross-entropy of the reward, mean over the K steps
       + KL(teacher || pi) at the root and its mean over the K steps, while there is a teacher
       - entropy at the root, which Muesli has not: an entropyWeight of 0 turns it off
-    and, if wanted, self_supervision.py:
+    and, if wanted, a clip range and centred advantages of the policy gradient (docs/decisions/0010), and
+    self_supervision.py:
       + consistency of the model's states with the roots they are about, mean over the K steps
       + reconstruction of the observation, at the root and its mean over the K steps
 
@@ -124,7 +125,8 @@ class MuesliObjective:
             trace_decay=algorithm.trace_decay,
         )
         used = (returns - value)[batch.learn].double()
-        count, squares = reduce(torch.stack([torch.ones_like(used).sum(), used.square().sum()])).tolist()
+        moments = torch.stack([torch.ones_like(used).sum(), used.sum(), used.square().sum()])
+        count, total, squares = reduce(moments).tolist()
         deviation = math.nan  # where a return of any worker is not finite: no minibatch is then learned from
         if math.isfinite(squares):
             if count > 0:
@@ -133,7 +135,8 @@ class MuesliObjective:
         before_end = T * B  # states within the unroll
         weights = cmpo.sample_weights((ahead.q - ahead.value)[:, :before_end] / deviation, settings.clip)
         choice_weights = cmpo.choice_weights(ahead.actions[:, :before_end], weights, self._network.choices)
-        return MuesliTargets(returns, (returns - value) / deviation, choice_weights.view(T, B, -1))
+        mean = total / max(count, 1) if settings.center_advantages else 0.0
+        return MuesliTargets(returns, (returns - value - mean) / deviation, choice_weights.view(T, B, -1))
 
     def _look_ahead(self, roots: Tensor, taken: Tensor, generator: torch.Generator) -> LookAhead:
         """Look one step ahead from states [S, 2 W], with drawn actions and with those taken, [S, G]."""
@@ -174,7 +177,9 @@ class MuesliObjective:
 
         logits = model.policy(roots)
         log_prob = policies.log_prob(logits, actions)
-        gradient = policy_gradient_loss(log_prob, batch.log_prob[:, worlds], targets.advantage[:, worlds])
+        gradient = policy_gradient_loss(
+            log_prob, batch.log_prob[:, worlds], targets.advantage[:, worlds], settings.policy_gradient_clip
+        )
         policy = (weight * gradient).sum()
         root_cmpo = (weight * cmpo.cmpo_loss(choice_weights, logits)).sum()
         root_value = (weight * two_hot.cross_entropy(model.value_logits(roots), returns, model.value_range)).sum()

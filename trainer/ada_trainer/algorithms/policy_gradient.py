@@ -2,17 +2,25 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 EPSILON = 1e-12  # of the scale
 
 
-def policy_gradient_loss(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor) -> Tensor:
+def policy_gradient_loss(
+    log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float | None = None
+) -> Tensor:
     """Return -min(1, pi / mu) adv log pi, [...]: its gradient is that of equation 9 with weights clipped to [0, 1].
 
-    adv = (G - v_prior) / scale. The weight is a number here, not a function of the policy.
+    adv = (G - v_prior) / scale. The weight is a number here, not a function of the policy. With `clip` it is 0 where
+    pi / mu has already gone beyond 1 +- clip the way that adv points, as PPO has it and Hessel et al. have not: in
+    further passes over a batch the weights alone never stop what is pushed up.
     """
-    weight = (log_prob.detach() - behaviour_log_prob).exp().clamp(max=1.0)
+    ratio = (log_prob.detach() - behaviour_log_prob).exp()
+    weight = ratio.clamp(max=1.0)
+    if clip is not None:
+        weight = weight * torch.where(advantage > 0, ratio <= 1 + clip, ratio >= 1 - clip)
     return -weight * advantage * log_prob
 
 

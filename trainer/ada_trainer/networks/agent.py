@@ -98,7 +98,7 @@ class AgentNetwork(nn.Module):
         self.features = features = sizes.width + (sizes.embedding if self.reader else 0)
         self.model: LatentModel | None = None
         if muesli is not None:
-            self.model = LatentModel(features, sizes.model_width, self.choices, muesli.bins, muesli.value_range)
+            self.model = LatentModel(features, sizes.model_width, self.choices, muesli)
         else:
             self.hidden = linear(features, sizes.width, RELU_GAIN)
             self.policy = linear(sizes.width, sum(self.choices), POLICY_GAIN)

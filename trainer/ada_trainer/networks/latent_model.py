@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ada_api.stages import Muesli
 from ada_trainer.algorithms import two_hot
 from ada_trainer.algorithms.policies import Logits
 from ada_trainer.networks.layers import RELU_GAIN, linear
 
 HEAD_GAIN = 0.01  # nearly uniform at birth
 FORGET_BIAS = 1.0  # of the LSTM at birth: the state is kept
-SLOPE_AT_BIRTH = 10.0  # of value and reward: logits fall by this for each unit of the transformed scale away from 0
 
 
 class Head(nn.Module):
@@ -44,28 +44,29 @@ class LatentModel(nn.Module):
     support: Tensor
     group_starts: Tensor
 
-    def __init__(self, inputs: int, width: int, choices: Sequence[int], bins: int, value_range: float) -> None:
-        """Build the model over `inputs` features for groups of `choices`, with values of `bins` bins."""
+    def __init__(self, inputs: int, width: int, choices: Sequence[int], settings: Muesli) -> None:
+        """Build the model over `inputs` features for groups of `choices`."""
         super().__init__()
         self.width = width
         self.products: torch.dtype = torch.float32
         self.choices = tuple(choices)
-        self.value_range = value_range
+        self.value_range = settings.value_range
         self.root_hidden = linear(inputs, 2 * width, RELU_GAIN)
         self.root_out = nn.ModuleList(linear(width, width) for _ in range(2))
         self.from_state = linear(width, 4 * width)  # gates: input, forget, candidate, output
         self.from_action = nn.Parameter(torch.randn(sum(choices), 4 * width) * width**-0.5)
         self.policy_head = Head(width, sum(choices))
-        self.value_head = Head(width, bins)
-        self.reward_head = Head(width, bins)
-        self.register_buffer("support", two_hot.support(bins, value_range), persistent=False)
+        self.value_head = Head(width, settings.bins)
+        self.reward_head = Head(width, settings.bins)
+        self.register_buffer("support", two_hot.support(settings.bins, settings.value_range), persistent=False)
         starts = torch.tensor([0, *self.choices[:-1]]).cumsum(0)
         self.register_buffer("group_starts", starts, persistent=False)
         if not self.from_state.bias.is_meta:
             self.from_state.bias.data[width : 2 * width] = FORGET_BIAS
             for head in (self.value_head, self.reward_head):
-                # Born as 0, not as the mean of 601 bins: what is wrong at first adds up along a return.
-                head.out.bias.data = -SLOPE_AT_BIRTH * self.support.abs()
+                # Born as 0, not as the mean of 601 bins: what is wrong at first adds up along a return. Logits fall by
+                # the slope for each unit of the transformed scale: the steeper, the longer until values leave 0.
+                head.out.bias.data = -settings.birth_slope * self.support.abs()
 
     def root(self, x: Tensor) -> Tensor:
         """Return the state that the model starts from, [..., 2 W], of features [..., F]."""
