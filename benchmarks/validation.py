@@ -64,7 +64,8 @@ class Setting:
 SETTINGS = {
     "catch": Setting(100_000, unroll=18, discount=0.97, learning_rate=2e-3, minibatches=4),
     # All that matters is seen at each timestep, so the agent remembers one, and the peer none. The scale of advantages
-    # is remembered long, lest it fall where all goes well and noise be learned from at full strength.
+    # is remembered long, lest it fall where all goes well and noise be learned from at full strength. The other three
+    # of Muesli's are for many passes over a batch (docs/decisions/0010).
     "cartpole": Setting(
         150_000,
         unroll=32,
